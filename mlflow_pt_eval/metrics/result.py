@@ -1,0 +1,117 @@
+"""`Evaluation`: what a model did on a data set, as frozen data. Figures, tables and reports are functions of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_pt_eval.names import Task
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """One class's (or, for multilabel, one label's) row of the per-class table.
+
+    `roc_auc` and `average_precision` are None where they are undefined (the class, or everything else, is absent).
+    """
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    roc_auc: float | None
+    average_precision: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class RocCurve:
+    """The corners of a ROC curve, from the highest threshold to the lowest; three arrays of one shape (P,).
+
+    `name` is the class's name, or 'micro' or 'macro'. `auc` is always that of all points. `thresholds[0]` is inf;
+    for the macro average thresholds are all NaN.
+    """
+
+    name: str
+    fpr: Floats
+    tpr: Floats
+    thresholds: Floats
+    auc: float
+
+
+@dataclass(frozen=True, eq=False)
+class PrecisionRecallCurve:
+    """A precision-recall curve, recall ascending; `precision` and `recall` of one shape (P,)."""
+
+    name: str
+    precision: Floats
+    recall: Floats
+    average_precision: float
+    prevalence: float
+
+
+@dataclass(frozen=True, eq=False)
+class CalibrationBins:
+    """Top-label reliability in equal-width bins: arrays of shape (bins,), NaN where `count` is 0."""
+
+    edges: Floats  # (bins + 1,)
+    confidence: Floats
+    accuracy: Floats
+    count: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ThresholdTable:
+    """Binary only: one row a threshold (thinned to at most 1,000), arrays of one shape (T,).
+
+    `youden_index` and `best_f1_index` are the rows with the largest tpr - fpr and the largest F1, over all thresholds.
+    """
+
+    threshold: Floats
+    tpr: Floats
+    fpr: Floats
+    precision: Floats
+    f1: Floats
+    youden_index: int
+    best_f1_index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """Every curve of an evaluation. Classes whose curve is undefined are left out of `roc` and `precision_recall`."""
+
+    roc: tuple[RocCurve, ...] = ()
+    roc_micro: RocCurve | None = None
+    roc_macro: RocCurve | None = None
+    precision_recall: tuple[PrecisionRecallCurve, ...] = ()
+    calibration: CalibrationBins | None = None
+    thresholds: ThresholdTable | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Evaluation:
+    """What a model did on a data set.
+
+    `metrics` and `intervals` are keyed as in `metrics` of scikit-learn's definitions, without the split's prefix.
+    `confusion` has shape (K, K), int64, row = true class, column = predicted class; for multilabel (K, 2, 2) as
+    `sklearn.metrics.multilabel_confusion_matrix` gives it. `warnings` holds each thing that had to be said once.
+    """
+
+    task: Task
+    class_names: tuple[str, ...]
+    metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    per_class: tuple[ClassMetrics, ...]
+    confusion: npt.NDArray[np.int64]
+    curves: Curves
+    n_samples: int
+    split: str = "test"
+    dataset_digest: str | None = None
+    dataset_name: str | None = None
+    model_uri: str | None = None
+    warnings: tuple[str, ...] = field(default=())

@@ -1,0 +1,176 @@
+"""Every path, tag, metric key and direction that the package writes or reads: born here, nowhere else.
+
+Numbers in names are zero-padded, so that text order is epoch order.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from mlflow_pt_eval.errors import BadInput, PathEscape
+
+Mode = Literal["max", "min"]
+Task = Literal["binary", "multiclass", "multilabel"]
+Outputs = Literal["logits", "probabilities"]
+
+# --- tags ------------------------------------------------------------------------------------
+TAG_KIND: Final = "pt_eval.kind"
+KIND_TRAINING: Final = "training"
+KIND_EVALUATION: Final = "evaluation"
+KIND_COMPARISON: Final = "comparison"
+KIND_PROMOTION: Final = "promotion"
+KIND_ADOPTION: Final = "adoption"
+
+# training run
+TAG_RESUMABLE: Final = "pt_eval.resumable"
+TAG_LATEST_CHECKPOINT: Final = "pt_eval.latest_checkpoint"
+TAG_INTERRUPTED: Final = "pt_eval.interrupted"
+TAG_ATTEMPT: Final = "pt_eval.attempt"
+TAG_ATTEMPT_OF: Final = "pt_eval.attempt_of"
+TAG_PARAM_DRIFT: Final = "pt_eval.param_drift"
+TAG_GIT_DIRTY: Final = "pt_eval.git_dirty"
+TAG_STOP_REASON: Final = "pt_eval.stop_reason"
+
+# model version
+TAG_RUN_ID: Final = "pt_eval.run_id"
+TAG_EPOCH: Final = "pt_eval.epoch"
+TAG_STEP: Final = "pt_eval.step"
+TAG_MONITOR: Final = "pt_eval.monitor"
+TAG_VALUE: Final = "pt_eval.value"
+TAG_WEIGHTS_SHA256: Final = "pt_eval.weights_sha256"
+TAG_OUTPUTS: Final = "pt_eval.outputs"
+TAG_FORM: Final = "pt_eval.form"
+TAG_FORM_REASON: Final = "pt_eval.form_reason"
+TAG_SOURCE_FILE: Final = "pt_eval.source_file"
+TAG_SOURCE_MTIME: Final = "pt_eval.source_mtime"
+TAG_SOURCE_SHA256: Final = "pt_eval.source_sha256"
+TAG_TEST_ACCURACY: Final = "pt_eval.test_accuracy"
+TAG_DATASET_DIGEST: Final = "pt_eval.dataset_digest"
+TAG_EVALUATION_RUN_ID: Final = "pt_eval.evaluation_run_id"
+TAG_DECISION: Final = "pt_eval.decision"
+
+# evaluation run (with TAG_DATASET_DIGEST)
+TAG_MODEL_URI: Final = "pt_eval.model_uri"
+TAG_SPLIT: Final = "pt_eval.split"
+
+# registered model
+TAG_ALIAS_LEDGER_PREFIX: Final = "pt_eval.ledger."  # + alias
+
+MLFLOW_PARENT_RUN_ID: Final = "mlflow.parentRunId"
+
+# --- aliases ---------------------------------------------------------------------------------
+CHALLENGER: Final = "challenger"
+CHAMPION: Final = "champion"
+
+# --- artifacts -------------------------------------------------------------------------------
+CHECKPOINTS_DIR: Final = "checkpoints"
+STATE_FILE: Final = "state.pt"
+MANIFEST_FILE: Final = "manifest.json"
+WEIGHTS_FILE: Final = "weights.safetensors"
+ENVIRONMENT_FILE: Final = "environment.txt"
+TRACEBACK_FILE: Final = "traceback.txt"
+PARAM_DRIFT_FILE: Final = "param_drift.json"
+STAGING_DIR: Final = ".mlflow_pt_eval"
+
+CONFUSION_PNG: Final = "confusion_matrix.png"
+CONFUSION_NORMALIZED_PNG: Final = "confusion_matrix_normalized.png"
+ROC_PNG: Final = "roc_curve.png"
+PRECISION_RECALL_PNG: Final = "precision_recall_curve.png"
+CALIBRATION_PNG: Final = "calibration_curve.png"
+PER_CLASS_CSV: Final = "per_class.csv"
+EVALUATION_JSON: Final = "evaluation.json"
+REPORT_HTML: Final = "report.html"
+PREDICTIONS_PARQUET: Final = "predictions.parquet"
+
+# --- metrics ---------------------------------------------------------------------------------
+VAL_LOSS: Final = "val_loss"
+VAL_ACCURACY: Final = "val_accuracy"
+TRAIN_LOSS: Final = "train_loss"
+EPOCH_MEAN_SUFFIX: Final = "_epoch"
+
+# The metrics of an evaluation for which a smaller number is the better one; for all others a larger one is.
+LOWER_IS_BETTER: Final = frozenset({"loss", "log_loss", "brier_score", "expected_calibration_error", "hamming_loss"})
+
+
+def direction(metric: str) -> Mode:
+    """Say which way an evaluation's metric improves, with or without its split's prefix."""
+    return "min" if any(metric == key or metric.endswith("_" + key) for key in LOWER_IS_BETTER) else "max"
+
+
+# --- checkpoint names ------------------------------------------------------------------------
+_CHECKPOINT = re.compile(r"epoch=(\d{4,})-step=(\d{9,})(-partial)?")
+
+
+@dataclass(frozen=True, order=True)
+class CheckpointName:
+    """The folder of one checkpoint: sorted by step, a finished epoch after a partial one of the same step."""
+
+    step: int
+    complete: bool
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"epoch={self.epoch:04d}-step={self.step:09d}{'' if self.complete else '-partial'}"
+
+    @property
+    def path(self) -> str:
+        """The artifact path of the folder, from the run's root."""
+        return f"{CHECKPOINTS_DIR}/{self}"
+
+    @classmethod
+    def parse(cls, text: str) -> CheckpointName | None:
+        """Read a folder's name (its last part); None if it is not a checkpoint's."""
+        found = _CHECKPOINT.fullmatch(text.rstrip("/").rpartition("/")[2])
+        if found is None:
+            return None
+        return cls(step=int(found[2]), complete=found[3] is None, epoch=int(found[1]))
+
+
+# --- names from users ------------------------------------------------------------------------
+_METRIC_KEY = re.compile(r"[\w\-. :/]{1,250}")
+_REGISTRY_NAME = re.compile(r"[^/:]{1,250}")
+_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
+# '#' and '?' end a URL's path, '%' starts an escape, the rest no file system shares.
+_UNSAFE_IN_ARTIFACT = re.compile(r"[^\w\-. =+]")
+
+
+def check_metric_key(key: str) -> str:
+    """Return *key* if every MLflow store takes it as a metric's name; BadInput otherwise."""
+    if not _METRIC_KEY.fullmatch(key):
+        raise BadInput(
+            f"{key!r} is not a metric key that MLflow takes: use letters, digits, '_', '-', '.', ' ', ':' and '/', "
+            "at most 250 of them (val_acc_at_5 instead of val_acc@5)."
+        )
+    return key
+
+
+def check_model_name(name: str) -> str:
+    """Return *name* if a registered model can be called so; BadInput otherwise."""
+    if not _REGISTRY_NAME.fullmatch(name) or name in {".", ".."} or name != name.strip():
+        raise BadInput(f"{name!r} cannot name a registered model: it must not be empty and must not hold '/' or ':'.")
+    return name
+
+
+def check_alias(alias: str) -> str:
+    """Return *alias* if MLflow's registry takes it; BadInput otherwise."""
+    if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
+        raise BadInput(
+            f"{alias!r} cannot be an alias: use letters, digits, '_' and '-'; "
+            "'latest' and 'v' with a number are reserved by MLflow."
+        )
+    return alias
+
+
+def artifact_name(text: str) -> str:
+    """Make a user's text a file name that every artifact store keeps as it is: one path part, nothing special.
+
+    >>> artifact_name("a#b %41?.txt")
+    'a_b _41_.txt'
+    """
+    name = _UNSAFE_IN_ARTIFACT.sub("_", text).strip()
+    if not name.strip("."):
+        raise PathEscape(f"{text!r} cannot name an artifact: nothing is left of it but dots.")
+    return name[:200]

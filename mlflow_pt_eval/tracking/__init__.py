@@ -1,0 +1,1 @@
+"""MLflow's door: the only rooms that import mlflow."""

@@ -1,0 +1,109 @@
+"""The flag that loops poll: a signal asks for an end, the training chooses the place within a grace period.
+
+`watching()` installs the handlers. After a first signal `pending()` says which it was, and `check()` raises
+`Interrupted` where ending loses nothing: when the watch was told so (`Watch.safe`), or when the grace is over.
+A second signal ends at once.
+"""
+
+from __future__ import annotations
+
+import _thread
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mlflow_pt_eval.errors import Interrupted
+
+_log = logging.getLogger("mlflow_pt_eval")
+
+
+class Watch:
+    """What is known of the signals of one training."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self.grace_seconds = grace_seconds
+        self.signum: int | None = None
+        self.safe = False
+        self.expired = False
+        self._timer: threading.Timer | None = None
+
+    def receive(self, signum: int) -> None:
+        """Take a signal: the first starts the grace, any later one (or the end of the grace) ends at once."""
+        if self.signum is not None:
+            raise Interrupted(self.signum)
+        self.signum = signum
+        _log.warning(
+            "%s received: the training ends at the next checkpoint, in %g s at the latest; a second signal ends it now",
+            signal.Signals(signum).name,
+            self.grace_seconds,
+        )
+        self._timer = threading.Timer(self.grace_seconds, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _expire(self) -> None:
+        self.expired = True
+        assert self.signum is not None
+        _thread.interrupt_main(signal.Signals(self.signum))
+
+    def disarm(self) -> None:
+        """Stop the clock: the end is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+_current: Watch | None = None
+
+
+def pending() -> int | None:
+    """Return the number of the signal that asks the training to end, or None."""
+    return None if _current is None else _current.signum
+
+
+def check() -> None:
+    """Raise `Interrupted` if a signal is pending and nothing would be lost by ending here."""
+    watch = _current
+    if watch is not None and watch.signum is not None and (watch.safe or watch.expired):
+        raise Interrupted(watch.signum)
+
+
+def request(signum: int) -> None:
+    """Act as if the signal had been sent to this process: for what notices by itself that it should end."""
+    _thread.interrupt_main(signal.Signals(signum))
+
+
+def _handled() -> list[signal.Signals]:
+    # SIGUSR1 is what schedulers send ahead of a time limit, unless the program has a use of its own for it.
+    wanted = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+        wanted.append(signal.SIGUSR1)
+    return wanted
+
+
+@contextmanager
+def watching(grace_seconds: float) -> Iterator[Watch]:
+    """Watch for SIGTERM, SIGINT and SIGUSR1 while the block runs; the handlers before are put back after it.
+
+    Only a process's main thread can do so; elsewhere one warning says that signals are left alone.
+    """
+    global _current
+    watch, before, outer = Watch(grace_seconds), {}, _current
+    if threading.current_thread() is threading.main_thread():
+
+        def handler(signum: int, frame: Any) -> None:
+            watch.receive(signum)
+
+        before = {s: signal.signal(s, handler) for s in _handled()}
+        _current = watch
+    else:
+        _log.warning("the training runs outside the main thread: signals cannot be watched, so they end it at once")
+    try:
+        yield watch
+    finally:
+        watch.disarm()
+        for signum, previous in before.items():
+            signal.signal(signum, previous)
+        _current = outer

@@ -103,10 +103,10 @@ def connect(tracking_uri: str | None = None, *, registry_uri: str | None = None)
     if registry_uri is None:
         chosen = mlflow.get_registry_uri()
         registry_uri = uri if chosen == mlflow.get_tracking_uri() else _absolute(chosen)
-    store = Store(MlflowClient(tracking_uri=uri, registry_uri=registry_uri), uri, registry_uri)
-    with _answering(store, database):
-        store.client.search_experiments(max_results=1)
-    return store
+    with _answering(uri, database):
+        client = MlflowClient(tracking_uri=uri, registry_uri=registry_uri)
+        client.search_experiments(max_results=1)
+    return Store(client, uri, registry_uri)
 
 
 def redact(text: str) -> str:
@@ -140,7 +140,7 @@ _AWAY = ("Max retries exceeded", "Connection", "timed out", "timeout exception",
 
 
 @contextlib.contextmanager
-def _answering(store: Store, database: Path | None) -> Iterator[None]:
+def _answering(uri: str, database: Path | None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -148,11 +148,11 @@ def _answering(store: Store, database: Path | None) -> Iterator[None]:
             raise StoreBroken(
                 f"{database} is a half-made MLflow database (MLflow's own first start, several times at once, leaves "
                 f"such a one): {_first_line(error)}. If nothing in it is wanted, delete it; otherwise stop whatever "
-                f"uses it and run `mlflow db upgrade {store.shown}`."
+                f"uses it and run `mlflow db upgrade {redact(uri)}`."
             ) from error
         if unavailable(error):
             raise StoreUnavailable(
-                f"the tracking server {store.shown} does not answer: {_first_line(error)}. "
+                f"the tracking server {redact(uri)} does not answer: {_first_line(error)}. "
                 "Start it, or choose another with MLFLOW_TRACKING_URI."
             ) from error
         raise

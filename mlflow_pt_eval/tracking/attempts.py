@@ -1,0 +1,88 @@
+"""Attempts: which process works, or worked, on a run. A run may take several before it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mlflow_pt_eval.names import KIND_TRAINING, TAG_ATTEMPT, TAG_ATTEMPTS, TAG_INTERRUPTED, TAG_KIND
+from mlflow_pt_eval.tracking.runs import set_tags
+from mlflow_pt_eval.tracking.store import Store
+
+_KEPT = 30  # attempts noted on a run, so that the tag stays within MLflow's limit
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A process on a host; `born` is its start time in the kernel's ticks, since numbers of processes are reused."""
+
+    number: int
+    host: str
+    pid: int
+    born: str
+    started: float  # seconds since the epoch
+    resumed_from: str | None = None
+
+    def encode(self) -> str:
+        """Return the tag's text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the process is known to be gone: of another host nothing is known."""
+        return self.host == socket.gethostname() and _born(self.pid) != self.born
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is known to run on this host."""
+        return self.host == socket.gethostname() and _born(self.pid) == self.born
+
+    @property
+    def is_this_process(self) -> bool:
+        """Whether it is the process that asks."""
+        return self.is_alive and self.pid == os.getpid()
+
+
+def last_attempt(tags: Mapping[str, str]) -> Attempt | None:
+    """Read a run's newest attempt from its tags."""
+    try:
+        return Attempt(**json.loads(tags[TAG_ATTEMPT]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def begin(store: Store, run_id: str, tags: Mapping[str, str], resumed_from: str | None) -> Attempt:
+    """Note on the run that this process works on it now; return the attempt."""
+    before = last_attempt(tags)
+    number = 1 if before is None else before.number + 1
+    attempt = Attempt(number, socket.gethostname(), os.getpid(), _born(os.getpid()), time.time(), resumed_from)
+    noted = [*json.loads(tags.get(TAG_ATTEMPTS, "[]")), asdict(attempt)][-_KEPT:]
+    set_tags(store, run_id, {TAG_ATTEMPT: attempt.encode(), TAG_ATTEMPTS: json.dumps(noted, sort_keys=True)})
+    return attempt
+
+
+def mark_dead(store: Store, experiment_id: str) -> list[str]:
+    """Set KILLED on the experiment's trainings that still say RUNNING though their process on this host is gone."""
+    query = f"attributes.status = 'RUNNING' AND tags.`{TAG_KIND}` = '{KIND_TRAINING}'"
+    marked = []
+    for run in store.client.search_runs([experiment_id], query, max_results=200):
+        attempt = last_attempt(run.data.tags)
+        if attempt is not None and attempt.is_dead:
+            set_tags(store, run.info.run_id, {TAG_INTERRUPTED: "died without a word"})
+            store.client.set_terminated(run.info.run_id, status="KILLED")
+            marked.append(run.info.run_id)
+    return marked
+
+
+def _born(pid: int) -> str:
+    """Return a process's start time, or '' if it is gone (or a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]

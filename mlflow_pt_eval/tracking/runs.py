@@ -1,0 +1,139 @@
+"""MLflow runs: which one to write to, its parent, its tags and its true end."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+import mlflow
+from mlflow.entities import Run as MlflowRun
+from mlflow.entities import RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking.context.registry import resolve_tags
+
+from mlflow_pt_eval.errors import NotFound
+from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND
+from mlflow_pt_eval.tracking.store import Store, unavailable
+
+Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
+_TAG_LIMIT = 8000
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that is being written to; its status is ours to set only where it is *owned*."""
+
+    store: Store
+    run_id: str
+    experiment_id: str
+    owned: bool
+
+
+def given_run_id() -> str | None:
+    """Return the run that the caller has put us in: by MLFLOW_RUN_ID (so does `mlflow run`) or by an active run."""
+    active = mlflow.active_run()
+    return active.info.run_id if active is not None else os.environ.get("MLFLOW_RUN_ID") or None
+
+
+def get_run(store: Store, run_id: str) -> MlflowRun:
+    """Return a run; NotFound, naming the store, where there is none or it is deleted."""
+    try:
+        run = store.client.get_run(run_id)
+    except MlflowException as error:
+        if unavailable(error):
+            raise
+        raise NotFound(f"there is no run {run_id!r} in {store.shown}; check the id and MLFLOW_TRACKING_URI.") from error
+    if run.info.lifecycle_stage != "active":
+        raise NotFound(f"the run {run_id!r} is deleted; restore it with `mlflow runs restore --run-id {run_id}`.")
+    return run
+
+
+def open_run(
+    store: Store,
+    *,
+    kind: str,
+    experiment_name: str | None = None,
+    run_name: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    parent_run_id: str | None = None,
+    fallback_parent: str | None = None,
+) -> OpenRun:
+    """Open the run that a piece of work of this *kind* writes to.
+
+    A run that the caller has put us in is used, unless it already has a kind: then a child is opened under it.
+    Otherwise a new run is made, under *parent_run_id*, or under *fallback_parent* where no other parent is.
+    """
+    given = given_run_id()
+    all_tags = {**(tags or {}), TAG_KIND: kind}
+    if given is not None and parent_run_id is None:
+        run = get_run(store, given)
+        if TAG_KIND not in run.data.tags:
+            if fallback_parent not in (None, given) and MLFLOW_PARENT_RUN_ID not in run.data.tags:
+                all_tags[MLFLOW_PARENT_RUN_ID] = str(fallback_parent)
+            return adopt(store, run, all_tags)
+        parent_run_id = given
+    return create_run(store, all_tags, experiment_name, run_name, parent_run_id or fallback_parent)
+
+
+def adopt(store: Store, run: MlflowRun, tags: Mapping[str, str]) -> OpenRun:
+    """Write to a run that the caller owns: its status stays the caller's."""
+    set_tags(store, run.info.run_id, tags)
+    return OpenRun(store, run.info.run_id, run.info.experiment_id, owned=False)
+
+
+def create_run(
+    store: Store,
+    tags: Mapping[str, str],
+    experiment_name: str | None = None,
+    run_name: str | None = None,
+    parent_run_id: str | None = None,
+) -> OpenRun:
+    """Make a new run, with MLflow's own tags for user, source and commit; in its parent's experiment by default."""
+    if parent_run_id is not None:
+        parent = get_run(store, parent_run_id)
+        tags = {**tags, MLFLOW_PARENT_RUN_ID: parent_run_id}
+        experiment_id = store.experiment_id(experiment_name) if experiment_name else parent.info.experiment_id
+    else:
+        experiment_id = store.experiment_id(experiment_name)
+    run = store.client.create_run(experiment_id, tags=resolve_tags(dict(tags)), run_name=run_name)
+    return OpenRun(store, run.info.run_id, experiment_id, owned=True)
+
+
+def finish(run: OpenRun, status: Status) -> None:
+    """Set the run's final status, where it is ours to set."""
+    if run.owned:
+        run.store.client.set_terminated(run.run_id, status=status)
+
+
+def set_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set several tags in one call; values longer than MLflow keeps are cut."""
+    if tags:
+        store.client.log_batch(run_id, tags=[RunTag(key, str(value)[:_TAG_LIMIT]) for key, value in tags.items()])
+
+
+def git_dirty() -> bool | None:
+    """Say whether tracked files differ from the commit that MLflow notes; None outside a git checkout."""
+    command = ["git", "status", "--porcelain", "--untracked-files=no"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return bool(done.stdout.strip()) if done.returncode == 0 else None
+
+
+def environment() -> str:
+    """Describe the interpreter, the machine and every installed package, one `name==version` a line."""
+    packages = sorted({f"{d.name}=={d.version}" for d in metadata.distributions() if d.name}, key=str.lower)
+    head = [f"# python {platform.python_version()}", f"# {platform.platform()}", f"# command: {_command()}"]
+    return "\n".join([*head, *packages]) + "\n"
+
+
+def _command() -> str:
+    # The program's name only: arguments may hold a password.
+    return os.path.basename(sys.argv[0]) if sys.argv else ""  # noqa: PTH119 (argv[0] may be '-c')

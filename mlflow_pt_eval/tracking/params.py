@@ -19,7 +19,7 @@ from mlflow_pt_eval.tracking.store import Store, redact
 
 _LONGEST = 6000  # MLflow cuts what is longer, without a word
 _SECRET = re.compile(r"passw(or)?d|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
-_NOT_SECRET = re.compile(r"(num|max|min|n)_?|_?(size|length|len|count|ids?|dim)$|tokens|tokenizer", re.IGNORECASE)
+_NOT_SECRET = re.compile(r"^(num|max|min|n)_|_(size|length|len|count|ids?|dim)$|tokens|tokenizer", re.IGNORECASE)
 _KEY = re.compile(r"[\w\-. :/]{1,250}")
 _log = logging.getLogger("mlflow_pt_eval")
 

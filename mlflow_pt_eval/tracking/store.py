@@ -140,6 +140,19 @@ _AWAY = ("Max retries exceeded", "Connection", "timed out", "timeout exception",
 
 
 @contextlib.contextmanager
+def reaching(store: Store, what: str) -> Iterator[None]:
+    """Turn the many ways in which a server can be away into StoreUnavailable, which names *what* was not done."""
+    try:
+        yield
+    except StoreUnavailable:
+        raise
+    except Exception as error:
+        if unavailable(error):
+            raise StoreUnavailable(f"{what}: {store.shown} does not answer ({_first_line(error)}).") from error
+        raise
+
+
+@contextlib.contextmanager
 def _answering(uri: str, database: Path | None) -> Iterator[None]:
     try:
         yield

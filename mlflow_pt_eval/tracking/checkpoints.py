@@ -1,0 +1,207 @@
+"""A run's checkpoints in its artifact store, local or behind a server.
+
+A checkpoint exists when its manifest exists: the manifest is stored last and deleted first.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from mlflow.entities import FileInfo
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from mlflow_pt_eval.errors import CheckpointDamaged, NotFound, StorageFailed
+from mlflow_pt_eval.files import sha256_file
+from mlflow_pt_eval.names import CHECKPOINTS_DIR, MANIFEST_FILE, CheckpointName
+from mlflow_pt_eval.records import FileEntry, Manifest
+from mlflow_pt_eval.tracking.runs import get_run
+from mlflow_pt_eval.tracking.store import Store, reaching
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run. Every method may raise StoreUnavailable or StorageFailed."""
+
+    store: Store
+    run_id: str
+    artifact_uri: str
+
+    @classmethod
+    def of(cls, store: Store, run_id: str) -> Checkpoints:
+        """Return the checkpoints of a run that exists."""
+        return cls(store, run_id, get_run(store, run_id).info.artifact_uri)
+
+    @property
+    def folder(self) -> Path | None:
+        """The artifact root as a local folder, or None where it is not one."""
+        parts = urlsplit(self.artifact_uri)
+        if parts.scheme == "file":
+            return Path(url2pathname(parts.path))
+        return Path(self.artifact_uri) if parts.scheme == "" else None
+
+    def names(self) -> list[CheckpointName]:
+        """List the folders of checkpoints, oldest first, with or without a manifest."""
+        with self._storage("the checkpoints could not be listed"):
+            found = [CheckpointName.parse(info.path) for info in self._list(CHECKPOINTS_DIR)]
+        return sorted(name for name in found if name is not None)
+
+    def committed(self) -> list[CheckpointName]:
+        """List the checkpoints that have a manifest, oldest first."""
+        return [name for name in self.names() if MANIFEST_FILE in self._files(name)]
+
+    def manifest(self, name: CheckpointName) -> Manifest:
+        """Read a manifest; CheckpointDamaged, saying what is wrong, if there is none that can be read."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = self._download(name, MANIFEST_FILE, Path(folder))
+            try:
+                manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
+            except ValueError as error:  # JSON's and UTF-8's errors both are
+                raise CheckpointDamaged(f"{name}: the manifest cannot be read ({error}).") from error
+            except CheckpointDamaged as error:
+                raise CheckpointDamaged(f"{name}: {error}") from error
+        if manifest.name != name:
+            raise CheckpointDamaged(f"{name}: the manifest is that of {manifest.name}.")
+        return manifest
+
+    def fetch(self, name: CheckpointName, folder: Path) -> Manifest:
+        """Bring a checkpoint's files into *folder*, each verified against the manifest's size and SHA-256."""
+        manifest = self.manifest(name)
+        for file, entry in manifest.files.items():
+            verify_file(name, self._download(name, file, folder), entry)
+        return manifest
+
+    def put(self, name: CheckpointName, staged: Path) -> None:
+        """Store a staged checkpoint: what stood under its name ends first, then the payload, the manifest last.
+
+        On a local store the files are moved (one write in all), elsewhere they are sent and stay staged.
+        """
+        with self._storage(f"the checkpoint {name} could not be stored"):
+            if MANIFEST_FILE in self._files(name):
+                self._delete(f"{name.path}/{MANIFEST_FILE}")
+            files = [*Manifest.from_json(json.loads((staged / MANIFEST_FILE).read_text())).files, MANIFEST_FILE]
+            for file in files:
+                self._store_file(staged / file, name.path)
+
+    def delete(self, name: CheckpointName) -> None:
+        """Delete a checkpoint, its manifest first."""
+        with self._storage(f"the checkpoint {name} could not be deleted"):
+            files = self._files(name)
+            if MANIFEST_FILE in files:
+                self._delete(f"{name.path}/{MANIFEST_FILE}")
+            self._delete(name.path)
+
+    def size(self, name: CheckpointName) -> int:
+        """Return the bytes that a checkpoint's files take."""
+        with self._storage("the checkpoints could not be listed"):
+            return sum(info.file_size or 0 for info in self._list(name.path) if not info.is_dir)
+
+    def _files(self, name: CheckpointName) -> set[str]:
+        with self._storage("the checkpoints could not be listed"):
+            return {info.path.rpartition("/")[2] for info in self._list(name.path)}
+
+    def _repository(self) -> ArtifactRepository:
+        return get_artifact_repository(self.artifact_uri, self.store.tracking_uri, self.store.registry_uri)
+
+    def _list(self, path: str) -> list[FileInfo]:
+        if self.folder is not None and not (self.folder / path).is_dir():
+            return []
+        return self._repository().list_artifacts(path) or []
+
+    def _store_file(self, source: Path, path: str) -> None:
+        if self.folder is None:
+            self._repository().log_artifact(str(source), path)
+            return
+        target = self.folder / path / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _move(source, target)
+
+    def _delete(self, path: str) -> None:
+        target = None if self.folder is None else self.folder / path
+        if target is None:
+            self._repository().delete_artifacts(path)
+        elif target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+
+    def _download(self, name: CheckpointName, file: str, folder: Path) -> Path:
+        local = None if self.folder is None else self.folder / name.path / file
+        if local is not None:
+            if not local.is_file():
+                raise CheckpointDamaged(f"{name}: {file} is missing.")
+            return local
+        try:
+            with self._storage(f"{name}/{file} could not be read"):
+                return Path(self._repository().download_artifacts(f"{name.path}/{file}", str(folder)))
+        except MlflowException as error:
+            raise CheckpointDamaged(f"{name}: {file} is missing ({error.message.splitlines()[0][:200]}).") from error
+
+    @contextmanager
+    def _storage(self, what: str) -> Iterator[None]:
+        with reaching(self.store, what):
+            try:
+                yield
+            except OSError as error:
+                # requests' and our own errors are OSErrors too; only the operating system's carry a number.
+                if isinstance(error, StorageFailed) or error.errno is None:
+                    raise
+                raise StorageFailed(
+                    error.errno, f"{what}: {error.strerror} ({error.filename or self.folder})."
+                ) from error
+
+
+def verify_file(name: CheckpointName, path: Path, entry: FileEntry) -> None:
+    """Raise CheckpointDamaged, saying how, if a file is not the one that the manifest describes."""
+    size = path.stat().st_size
+    if size != entry.size:
+        raise CheckpointDamaged(f"{name}: {path.name} has {size} bytes, the manifest says {entry.size}.")
+    digest = sha256_file(path)
+    if digest != entry.sha256:
+        raise CheckpointDamaged(f"{name}: {path.name} has changed (SHA-256 {digest[:12]}…, not {entry.sha256[:12]}…).")
+
+
+def newest_first(checkpoints: Checkpoints, epoch: int | None = None, step: int | None = None) -> list[CheckpointName]:
+    """List the committed checkpoints of an epoch or a step (or all), newest first; NotFound says what there is."""
+    committed = checkpoints.committed()
+    fitting = [n for n in committed if epoch in (None, n.epoch) and step in (None, n.step)]
+    if (epoch is not None or step is not None) and not fitting:
+        there = ", ".join(map(str, committed)) or "none"
+        wanted = " and ".join(f"{k} {v}" for k, v in (("epoch", epoch), ("step", step)) if v is not None)
+        raise NotFound(f"the run {checkpoints.run_id} has no checkpoint of {wanted}; there are: {there}.")
+    return fitting[::-1]
+
+
+def _move(source: Path, target: Path) -> None:
+    """Rename, or copy where another file system is in between; the target appears whole or not at all."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        part = target.with_name(f".{target.name}.part")
+        shutil.copyfile(source, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(target)
+        source.unlink()
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,8 +1,9 @@
-"""The background writer: one thread, one job in flight, one more at hand, and a pump that runs in between.
+"""The background writer: one thread that saves, one that sends.
 
-A job holds the caller's kept buffer until it has been run; the pump sends what jobs have left behind. A pump that
-finds the server away (`StoreUnavailable`) is run again later; any other failure is raised at the caller's next
-`raise_failure`, never only logged.
+The saving thread runs one job at a time, with one more at hand; a job uses the caller's kept buffer until it is done.
+The sending thread runs the *pump*, which sends what jobs have left on disk. A pump that finds the server away
+(`StoreUnavailable`) is run again later; any other failure is raised at the caller's next `raise_failure`, never only
+logged.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _LONGEST_PAUSE = 30.0  # seconds between two tries while the server is away
 
 @dataclass(frozen=True)
 class Job:
-    """Something to write; *pinned* jobs are never replaced by a newer one."""
+    """Something to save; *pinned* jobs are never replaced by a newer one."""
 
     label: str
     run: Callable[[], None]
@@ -27,37 +28,41 @@ class Job:
 
 
 class Writer:
-    """Runs jobs, and *pump* at least every *interval* seconds, on a thread of its own."""
+    """Runs jobs, and *pump* after each and at least every *interval* seconds, on two threads of its own."""
 
     def __init__(self, pump: Callable[[], None], *, interval: float = 1.0) -> None:
         self._pump, self._interval = pump, interval
         self._changed = threading.Condition()
         self._queued: Job | None = None
-        self._running = False
-        self._closing = False
+        self._saving = False
+        self._due = False  # something waits for the pump
         self._pumping = False
-        self._poked = False
+        self._closing = False
         self._failure: BaseException | None = None
         self._outage: StoreUnavailable | None = None
         self._pause, self._next_try = interval, 0.0
-        self._thread = threading.Thread(target=self._work, name="mlflow_pt_eval-writer", daemon=True)
-        self._thread.start()
+        # Daemons: a process that is ended at once must not wait for a server that is away.
+        self._threads = [
+            threading.Thread(target=self._save_loop, name="mlflow_pt_eval-save", daemon=True),
+            threading.Thread(target=self._send_loop, name="mlflow_pt_eval-send", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def outage(self) -> StoreUnavailable | None:
         """Why the last pump could not send, or None."""
         return self._outage
 
-    def make_room(self, *, wait: bool, pinned: bool) -> tuple[bool, str | None]:
+    def make_room(self, *, wait: bool) -> tuple[bool, str | None]:
         """Get the kept buffer free for a new job: (whether it is, the label of the job that was replaced for it).
 
-        A queued job that has not begun is replaced, unless it is pinned or the caller waits (or is pinned) itself.
+        Without *wait*, a queued job that has not begun is replaced unless it is pinned; with it, nothing is.
         """
         with self._changed:
-            if wait or pinned:
+            if wait:
                 self._changed.wait_for(self._is_free)
-                return True, None
-            if self._queued is not None and not self._queued.pinned and not self._running:
+            elif self._queued is not None and not self._queued.pinned and not self._saving:
                 replaced, self._queued = self._queued.label, None
                 return True, replaced
             return self._is_free(), None
@@ -70,26 +75,20 @@ class Writer:
             self._queued = job
             self._changed.notify_all()
 
-    def poke(self) -> None:
-        """Have the pump run now."""
-        with self._changed:
-            self._poked = True
-            self._changed.notify_all()
-
     def drain(self, timeout: float) -> bool:
         """Wait until every job is done and a pump has sent everything; False if that did not happen in time."""
-        deadline = time.monotonic() + timeout
         with self._changed:
-            self._poked, self._next_try, self._pause = True, 0.0, self._interval
+            self._due, self._next_try, self._pause = True, 0.0, self._interval
             self._changed.notify_all()
-            return self._changed.wait_for(self._is_drained, max(0.0, deadline - time.monotonic()))
+            return self._changed.wait_for(self._is_drained, timeout)
 
     def close(self) -> None:
-        """End the thread; a job that is running is finished first."""
+        """End both threads; a job that is queued or running is finished first."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def raise_failure(self) -> None:
         """Raise what went wrong in the background since the last call, if anything did."""
@@ -99,46 +98,50 @@ class Writer:
             raise failure
 
     def _is_free(self) -> bool:
-        return self._queued is None and not self._running
+        return self._queued is None and not self._saving
 
     def _is_drained(self) -> bool:
-        idle = self._is_free() and not self._pumping and not self._poked
-        return idle and (self._outage is None or self._failure is not None)
+        return self._is_free() and not self._due and not self._pumping
 
-    def _work(self) -> None:
-        while self._step():
-            pass
-
-    def _step(self) -> bool:
-        with self._changed:
-            self._changed.wait_for(lambda: self._queued or self._closing or self._poked, timeout=self._wait())
-            if self._closing and self._queued is None:
-                return False
-            job, self._queued = self._queued, None
-            self._running, self._poked, self._pumping = job is not None, False, True
-        if job is not None:
+    def _save_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._queued or self._closing)
+                if self._queued is None:
+                    return
+                job, self._queued, self._saving = self._queued, None, True
             self._attempt(job.run)
             with self._changed:
-                self._running = False
+                self._saving, self._due = False, True
                 self._changed.notify_all()
-        if job is not None or time.monotonic() >= self._next_try:
-            self._attempt(self._pump_once)
-        with self._changed:
-            self._pumping = False
-            self._changed.notify_all()
-        return True
 
-    def _wait(self) -> float:
+    def _send_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._should_send, timeout=self._sleep())
+                if self._closing and self._is_free():
+                    return
+                if time.monotonic() < self._next_try:
+                    continue
+                self._due, self._pumping = False, True
+            self._attempt(self._pump_once)
+            with self._changed:
+                self._pumping = False
+                self._changed.notify_all()
+
+    def _should_send(self) -> bool:
+        return (self._closing and self._is_free()) or (self._due and time.monotonic() >= self._next_try)
+
+    def _sleep(self) -> float:
         # While the server is away, only wake up for the next try.
         return max(self._next_try - time.monotonic(), 0.01) if self._outage is not None else self._interval
 
     def _pump_once(self) -> None:
-        if time.monotonic() < self._next_try:
-            return
         try:
             self._pump()
         except StoreUnavailable as error:
-            self._outage, self._next_try = error, time.monotonic() + self._pause
+            self._outage, self._due = error, True
+            self._next_try = time.monotonic() + self._pause
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
         else:
             self._outage, self._next_try, self._pause = None, 0.0, self._interval

@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 
 from mlflow.entities import Metric
 
+from mlflow_pt_eval.errors import StoreUnavailable
+from mlflow_pt_eval.files import atomic_write_text
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
 
 _BATCH = 1000  # MLflow's limit of metrics a call
+_MOST_IN_MEMORY = 20_000
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -33,8 +36,9 @@ class Point(NamedTuple):
 class Telemetry:
     """The metrics of one run on their way to the store.
 
-    `append` is for the loop's thread and costs a list append; `flush` sends what is pending, in order. What a
-    server that is away did not take is kept in *spill*, a file of JSON lines, and sent first next time.
+    `append` is for the loop's thread and costs a list append; `flush` sends what is pending, in order. What piles up
+    while a server is away goes to *spill*, a file of JSON lines, and is sent first when it is back. A point that was
+    sent, but whose answer was lost, is sent again: MLflow keeps one of two equal points.
     """
 
     def __init__(self, store: Store, run_id: str, spill: Path) -> None:
@@ -48,10 +52,10 @@ class Telemetry:
         """Take a number, or a one-element tensor that is read later, on the sending thread."""
         self._pending.append((key, value, step, time.time()))
 
-    @property
-    def pending(self) -> int:
-        """How many points wait in memory."""
-        return len(self._pending)
+    def unsent(self) -> list[Point]:
+        """Return what waits in memory, what is just being sent included."""
+        # Copying a deque is one step for the interpreter, so the loop may append meanwhile.
+        return [Point(key, float(value), step, int(at * 1000)) for key, value, step, at in list(self._pending)]
 
     def remember_stored(self, first_step: int, first_epoch: int) -> None:
         """Read the points that a run already holds from a checkpoint on, so that none is stored twice.
@@ -65,35 +69,43 @@ class Telemetry:
                     self._known[key, metric.step] = metric.value
 
     def flush(self) -> None:
-        """Send everything that is pending; StoreUnavailable, with all of it spilled, if the server is away."""
+        """Send everything that is pending; StoreUnavailable, with nothing lost, if the server is away."""
         with self._sending:
-            points = self._spilled() + self._drain()
-            sent = 0
             try:
-                for start in range(0, len(points), _BATCH):
-                    self._send(points[start : start + _BATCH])
-                    sent = start + _BATCH
-            except BaseException:
-                self._write_spill(points[sent:])
+                if self.spill.exists():
+                    self.send(read_points(self.spill))
+                    self.spill.unlink()
+                while batch := self.unsent()[:_BATCH]:
+                    self.send(batch)
+                    self._forget(len(batch))
+            except StoreUnavailable:
+                if len(self._pending) > _MOST_IN_MEMORY:
+                    self._stash()
                 raise
-            self.spill.unlink(missing_ok=True)
 
-    def spill_pending(self) -> None:
-        """Write what is pending to the spill file without trying to send it."""
+    def stash(self) -> None:
+        """Move what is pending to the spill file, for `flush` in this process or a later one."""
         with self._sending:
-            self._write_spill(self._spilled() + self._drain())
+            self._stash()
 
-    def _drain(self) -> list[Point]:
-        taken = [self._pending.popleft() for _ in range(len(self._pending))]
-        return [Point(key, float(value), step, int(at * 1000)) for key, value, step, at in taken]
-
-    def _send(self, points: list[Point]) -> None:
+    def send(self, points: list[Point]) -> None:
+        """Send points of any number, less those that the run already holds."""
         fresh = [point for point in points if self._is_new(point)]
-        if not fresh:
-            return
         with reaching(self.store, f"{len(fresh)} metrics could not be sent"):
-            metrics = [Metric(p.key, p.value, p.timestamp, p.step) for p in fresh]
-            self.store.client.log_batch(self.run_id, metrics=metrics, synchronous=True)
+            for start in range(0, len(fresh), _BATCH):
+                batch = [Metric(p.key, p.value, p.timestamp, p.step) for p in fresh[start : start + _BATCH]]
+                self.store.client.log_batch(self.run_id, metrics=batch, synchronous=True)
+
+    def _stash(self) -> None:
+        points = self.unsent()
+        if points:
+            before = read_points(self.spill) if self.spill.exists() else []
+            write_points(self.spill, [*before, *points])
+            self._forget(len(points))
+
+    def _forget(self, count: int) -> None:
+        for _ in range(count):
+            self._pending.popleft()
 
     def _is_new(self, point: Point) -> bool:
         if (point.key, point.step) not in self._known:
@@ -107,24 +119,17 @@ class Telemetry:
             )
         return False
 
-    def _spilled(self) -> list[Point]:
-        if not self.spill.exists():
-            return []
-        lines = self.spill.read_text(encoding="utf-8").splitlines()
-        return [Point(key, float(value), step, at) for key, value, step, at in _whole(lines)]
 
-    def _write_spill(self, points: Iterable[Point]) -> None:
-        lines = [json.dumps([p.key, repr(p.value), p.step, p.timestamp]) for p in points]
-        if not lines and not self.spill.exists():
-            return
-        self.spill.parent.mkdir(parents=True, exist_ok=True)
-        part = self.spill.with_suffix(".part")
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        part.replace(self.spill)
+def write_points(path: Path, points: Iterable[Point]) -> None:
+    """Write points as lines of JSON, whole or not at all."""
+    lines = [json.dumps([p.key, repr(p.value), p.step, p.timestamp]) for p in points]
+    atomic_write_text(path, "\n".join([*lines, ""]))
 
 
-def _whole(lines: list[str]) -> list[list[Any]]:
-    return [json.loads(line) for line in lines if line]
+def read_points(path: Path) -> list[Point]:
+    """Read what `write_points` wrote."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Point(key, float(value), step, at) for key, value, step, at in lines]
 
 
 def _same(before: float, now: float) -> bool:

@@ -52,12 +52,19 @@ TAG_DATASET_DIGEST: Final = "pt_eval.dataset_digest"
 TAG_EVALUATION_RUN_ID: Final = "pt_eval.evaluation_run_id"
 TAG_DECISION: Final = "pt_eval.decision"
 
+# what a published model's MLmodel says in its metadata (with TAG_OUTPUTS, TAG_FORM, TAG_FORM_REASON, TAG_WEIGHTS_SHA256)
+META_CALL: Final = "pt_eval.call"
+META_CLASS_NAMES: Final = "pt_eval.class_names"
+META_FACTORY: Final = "pt_eval.factory"
+META_FACTORY_KWARGS: Final = "pt_eval.factory_kwargs"
+
 # evaluation run (with TAG_DATASET_DIGEST)
 TAG_MODEL_URI: Final = "pt_eval.model_uri"
 TAG_SPLIT: Final = "pt_eval.split"
 
 # registered model
 TAG_ALIAS_LEDGER_PREFIX: Final = "pt_eval.ledger."  # + alias
+TAG_ALIAS_CLAIM_PREFIX: Final = "pt_eval.claim."  # + alias + "." + a random key; there while an alias is being moved
 
 MLFLOW_PARENT_RUN_ID: Final = "mlflow.parentRunId"
 
@@ -85,6 +92,12 @@ EVALUATION_JSON: Final = "evaluation.json"
 REPORT_HTML: Final = "report.html"
 PREDICTIONS_PARQUET: Final = "predictions.parquet"
 
+DECISION_JSON: Final = "decision.json"
+COMPARISON_JSON: Final = "comparison.json"
+COMPARISON_CSV: Final = "comparison.csv"
+COMPARISON_PNG: Final = "comparison.png"
+FLIPS_CSV: Final = "flips.csv"
+
 # --- metrics ---------------------------------------------------------------------------------
 VAL_LOSS: Final = "val_loss"
 VAL_ACCURACY: Final = "val_accuracy"
@@ -106,11 +119,11 @@ _CHECKPOINT = re.compile(r"epoch=(\d{4,})-step=(\d{9,})(-partial)?")
 
 @dataclass(frozen=True, order=True)
 class CheckpointName:
-    """The folder of one checkpoint: sorted by step, a finished epoch after a partial one of the same step."""
+    """The folder of one checkpoint: sorted by age, a finished epoch after any partial one of the same epoch."""
 
+    epoch: int
     step: int
     complete: bool
-    epoch: int
 
     def __str__(self) -> str:
         return f"epoch={self.epoch:04d}-step={self.step:09d}{'' if self.complete else '-partial'}"
@@ -126,7 +139,7 @@ class CheckpointName:
         found = _CHECKPOINT.fullmatch(text.rstrip("/").rpartition("/")[2])
         if found is None:
             return None
-        return cls(step=int(found[2]), complete=found[3] is None, epoch=int(found[1]))
+        return cls(epoch=int(found[1]), step=int(found[2]), complete=found[3] is None)
 
 
 # --- names from users ------------------------------------------------------------------------

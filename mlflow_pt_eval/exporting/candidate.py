@@ -1,0 +1,117 @@
+"""A candidate: everything about a live model that publishing needs, taken without touching the live model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mlflow_pt_eval.errors import BadInput, RegistrationFailed
+from mlflow_pt_eval.exporting.factory import Factory
+from mlflow_pt_eval.exporting.folder import DATA_DIR, PROGRAM_FILE, ModelInfo, save_weights
+from mlflow_pt_eval.exporting.inputs import Example, read_example
+from mlflow_pt_eval.exporting.program import ExportRefused, export_program, save_program
+from mlflow_pt_eval.exporting.snapshot import first_line, frozen_copy, load_strictly
+from mlflow_pt_eval.names import Outputs
+from mlflow_pt_eval.state import weights_sha256
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Candidate:
+    """A frozen model with its example, what it gives for it, and the digest of its weights.
+
+    `example` has at least two samples; `given` is the user's own.
+    """
+
+    model: nn.Module
+    given: Example
+    example: Example
+    expected: Mapping[str, torch.Tensor]
+    sha256: str
+    outputs: Outputs
+    class_names: tuple[str, ...] | None
+    factory: Factory | None
+
+    def write(self, folder: Path) -> ModelInfo:
+        """Write the weights and, where torch can export the model, its graph into *folder*; return what it is.
+
+        Errors: RegistrationFailed where the export is refused and there is no factory, or the factory's module does
+        not give what the live one gives.
+        """
+        save_weights(folder, self.model.state_dict())
+        reason = None
+        try:
+            program = export_program(self.model, self.example)
+            (folder / DATA_DIR).mkdir()
+            save_program(program, folder / PROGRAM_FILE)
+        except ExportRefused as error:
+            reason = str(error)
+            self._check_factory(reason)
+        return ModelInfo(
+            form="exported" if reason is None else "factory",
+            reason=reason,
+            call=self.given.call,
+            outputs=self.outputs,
+            class_names=self.class_names,
+            weights_sha256=self.sha256,
+            factory=None if reason is None else self.factory,
+        )
+
+    def _check_factory(self, reason: str) -> None:
+        if self.factory is None:
+            raise RegistrationFailed(
+                f"torch.export refuses a {type(self.model).__name__}: {reason}. Either change that part of its "
+                "forward, or give factory='package.module:callable', which makes the module for the weights."
+            )
+        load_strictly(self.factory.build(), self.model.state_dict())
+
+
+def take_candidate(
+    model: nn.Module,
+    *,
+    input_example: Any,
+    weights: Mapping[str, torch.Tensor] | None = None,
+    outputs: Outputs = "logits",
+    class_names: Sequence[str] | None = None,
+    factory: str | None = None,
+    factory_kwargs: Mapping[str, Any] | None = None,
+) -> Candidate:
+    """Freeze a copy of *model* (with *weights* instead of its own, if given) and run it on the example.
+
+    The caller keeps the random number generators as they were. Errors: BadInput for an example that is none or that
+    the model cannot take, StateMismatch for weights that do not fit, RegistrationFailed for a model that cannot be
+    copied.
+    """
+    if outputs not in ("logits", "probabilities"):
+        raise BadInput(f"outputs={outputs!r}: a model's outputs are 'logits' or 'probabilities'.")
+    frozen = frozen_copy(model, weights)
+    given = read_example(input_example, frozen)
+    example = given.at_least_two()
+    return Candidate(
+        model=frozen,
+        given=given,
+        example=example,
+        expected=_outputs(frozen, example),
+        sha256=weights_sha256(frozen.state_dict()),
+        outputs=outputs,
+        class_names=None if class_names is None else tuple(map(str, class_names)),
+        factory=None if factory is None else Factory(factory, dict(factory_kwargs or {})),
+    )
+
+
+def _outputs(model: nn.Module, example: Example) -> dict[str, torch.Tensor]:
+    shapes = ", ".join(f"{name} {tuple(t.shape)} {t.dtype}" for name, t in example.tensors.items())
+    try:
+        found = example.run(model)
+    except Exception as error:  # the model's own code can raise anything
+        raise BadInput(
+            f"a {type(model).__name__} does not take the example ({shapes}): {type(error).__name__}: "
+            f"{first_line(error)}. Give input_example as the model takes it, on the CPU."
+        ) from error
+    if not found:
+        raise BadInput(f"a {type(model).__name__} returns no tensor; it has to, as such or in a tuple or dict.")
+    return found

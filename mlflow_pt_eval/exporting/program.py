@@ -1,0 +1,72 @@
+"""Export: a frozen model becomes a graph with a free batch dimension that needs no class to be loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlflow_pt_eval.exporting.inputs import Example
+from mlflow_pt_eval.exporting.snapshot import first_line
+
+_LOGGERS = ("torch.export", "torch._export", "torch.fx", "torch._dynamo", "torch._subclasses")
+_PLACE = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.+)')
+
+
+class ExportRefused(Exception):
+    """`torch.export` cannot make a graph of a model; the text is the reason on one line. Never leaves the package."""
+
+
+def export_program(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
+    """Return *model*, which must be frozen, as a graph whose batch dimension is free on every batched input.
+
+    *example* has at least two samples. Errors: ExportRefused with a short reason, for instance for control flow that
+    depends on the data, or a batch size that the model's code fixes.
+    """
+    shapes = torch.export.ShapesCollection()
+    for name in example.batched():
+        shapes[example.tensors[name]] = {0: torch.export.Dim.DYNAMIC}
+    try:
+        with quiet_torch():
+            free = shapes.dynamic_shapes(model, example.args, example.kwargs)
+            return torch.export.export(model, example.args, example.kwargs, dynamic_shapes=free)
+    except Exception as error:  # torch raises dozens of types here, several of them private
+        raise ExportRefused(short_reason(error)) from error
+
+
+def save_program(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write *program* as a .pt2 archive."""
+    with quiet_torch():
+        torch.export.save(program, path)
+
+
+def short_reason(error: BaseException) -> str:
+    """Return what torch says in one line, with the user's line of code where it names one."""
+    text = first_line(error)
+    bullet = re.search(r"^\s+- (.+?[.!])(\s|$)", str(error), re.MULTILINE)
+    if bullet and text.startswith("Constraints violated"):
+        text = f"{text.split('!')[0]}: {bullet[1]}"
+    place = _PLACE.findall(str(error))
+    where = f" (at {Path(place[-1][0]).name}:{place[-1][1]}: {place[-1][2].strip()[:80]})" if place else ""
+    return f"{text.rstrip('. ')}{where}"
+
+
+@contextlib.contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Keep torch's notes about its own internals off the user's screen; its errors still arrive as exceptions."""
+    before = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,120 @@
+"""A frozen copy of a live model: CPU, eval mode, no gradients, unwrapped; the live model stays as it was."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from mlflow_pt_eval.errors import RegistrationFailed, StateMismatch
+
+_log = logging.getLogger("mlflow_pt_eval")
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def frozen_copy(model: nn.Module, weights: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
+    """Return *model*'s copy on the CPU, in eval mode, without gradients, wrappers and the user's hooks.
+
+    `DistributedDataParallel`, `DataParallel` and `torch.compile` are taken off, also from submodules. *weights*, an
+    unwrapped state dict, replaces the copy's own (strictly; StateMismatch names the keys). Weight normalisation and
+    pruning, which torch implements as hooks, stay. Errors: RegistrationFailed for a model that cannot be copied.
+    """
+    inner = unwrapped(model)
+    try:
+        made: nn.Module = copy.deepcopy(inner, _memo(inner))
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise RegistrationFailed(
+            f"a {type(inner).__name__} cannot be copied ({type(error).__name__}: {first_line(error)}); keep what "
+            "cannot be copied (locks, files, generators) out of the module's attributes."
+        ) from error
+    if weights is not None:
+        load_strictly(made, weights)
+    return made.eval().requires_grad_(False)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """Return the module inside any nesting of DDP, DataParallel and torch.compile."""
+    while (inner := _inside(model)) is not None:
+        model = inner
+    return model
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Load *weights* into *module*; StateMismatch names missing, unexpected and wrongly shaped entries."""
+    own = module.state_dict()
+    missing, unexpected = sorted(own.keys() - weights.keys()), sorted(weights.keys() - own.keys())
+    reshaped = [
+        f"{key}: {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
+        for key in sorted(own.keys() & weights.keys())
+        if isinstance(own[key], torch.Tensor) and own[key].shape != weights[key].shape
+    ]
+    wrong = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    if any(wrong.values()):
+        raise StateMismatch(
+            f"the weights do not fit a {type(module).__name__}: "
+            + "; ".join(f"{what}: {_few(keys)}" for what, keys in wrong.items() if keys)
+            + ". Use the class and the arguments that they were trained with."
+        )
+    module.load_state_dict(dict(weights))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, cut to a readable length."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _few(keys: list[str], limit: int = 6) -> str:
+    more = len(keys) - limit
+    return ", ".join(keys[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def _inside(model: nn.Module) -> nn.Module | None:
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        return model.module
+    return model._modules.get("_orig_mod")  # torch.compile's wrapper; its class costs seconds to import
+
+
+def _memo(model: nn.Module) -> dict[int, Any]:
+    """Say beforehand what deepcopy shall use: tensors on the CPU, bare submodules, no hooks of the user's."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for tensor in _tensors(module):
+            if id(tensor) not in memo:  # tied weights stay tied
+                memo[id(tensor)] = _on_cpu(tensor)
+        for name in _HOOKS:
+            memo[id(getattr(module, name))] = _torchs_own(getattr(module, name), module, name)
+    wrappers = [module for module in model.modules() if _inside(module) is not None]
+    for wrapper in reversed(wrappers):  # the innermost first
+        memo[id(wrapper)] = copy.deepcopy(unwrapped(wrapper), memo)
+    return memo
+
+
+def _tensors(module: nn.Module) -> list[torch.Tensor]:
+    held = [*module._parameters.values(), *module._buffers.values(), *vars(module).values()]
+    return [value for value in held if isinstance(value, torch.Tensor)]
+
+
+def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    made = tensor.detach().to("cpu", copy=True)  # strides, and with them channels-last, are kept
+    if isinstance(tensor, nn.Parameter) and type(tensor) is nn.Parameter:
+        return nn.Parameter(made, requires_grad=False)
+    return made
+
+
+def _torchs_own(hooks: Mapping[int, Any], module: nn.Module, kind: str) -> OrderedDict[int, Any]:
+    """Keep the hooks that are part of the model (weight norm, pruning); the user's could record, print or change."""
+    kept = OrderedDict((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch."))
+    if len(kept) < len(hooks) and "forward" in kind:
+        _log.warning(
+            "A %s has %d forward hook(s); the published model is without them.",
+            type(module).__name__,
+            len(hooks) - len(kept),
+        )
+    return kept

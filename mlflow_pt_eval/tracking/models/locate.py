@@ -1,0 +1,170 @@
+"""From a model's URI to its folder: registered versions, logged models, run artifacts and local folders."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from mlflow_pt_eval.errors import BadInput, NotFound, PathEscape
+from mlflow_pt_eval.exporting.folder import MLMODEL_FILE
+from mlflow_pt_eval.tracking.registry import missing, resolve_uri
+from mlflow_pt_eval.tracking.runs import get_run
+from mlflow_pt_eval.tracking.store import Store, reaching
+from mlflow_pt_eval.tracking.version_info import quoted
+
+_LOGGED = re.compile(r"models:/(m-[^/@]+)")
+_RUN = re.compile(r"runs:/([^/]+)/(.+)")
+_COPIES = 10  # a version may be a copy of a copy; a circle ends somewhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Where a model's files are, and what it is called: `uri` has the version's number, never an alias."""
+
+    uri: str
+    location: str
+    name: str | None = None
+    version: int | None = None
+    model_id: str | None = None
+    run_id: str | None = None
+
+
+@contextlib.contextmanager
+def located(store: Store, model_uri: str) -> Iterator[tuple[Located, Path]]:
+    """Give where *model_uri* leads to, and its folder, which is a download for the block where the store is remote.
+
+    Errors: NotFound, saying what there is; PathEscape for a version whose source is outside the artifact store;
+    BadInput for a URI of no known kind; StoreUnavailable.
+    """
+    with reaching(store, f"{model_uri} was not loaded"), tempfile.TemporaryDirectory(prefix="pt_eval_model.") as place:
+        found = locate(store, model_uri)
+        yield found, download(store, found.location, Path(place))
+
+
+def locate(store: Store, model_uri: str) -> Located:
+    """Return where *model_uri* (see `load_version`) leads to, without reading a file of the model."""
+    if logged := _LOGGED.fullmatch(model_uri):
+        return _of_logged_model(store, logged[1])
+    if model_uri.startswith("models:/"):
+        return _of_version(store, model_uri, _COPIES)
+    if run := _RUN.fullmatch(model_uri):
+        return _of_run(store, run[1], run[2])
+    folder = local_folder(model_uri)
+    if folder is None:
+        raise BadInput(
+            f"{model_uri!r} is not a model's URI: write models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, "
+            "runs:/RUN_ID/PATH or a local folder."
+        )
+    if not (folder / MLMODEL_FILE).is_file():
+        raise NotFound(f"{folder} is not a model's folder: it has no file {MLMODEL_FILE}.")
+    return Located(uri=str(folder.absolute()), location=str(folder.absolute()))
+
+
+def download(store: Store, location: str, into: Path) -> Path:
+    """Return the folder at the artifact URI *location*, brought into the new folder *into* unless it is local."""
+    local = local_folder(location)
+    if local is not None:
+        if not (local / MLMODEL_FILE).is_file():
+            raise NotFound(f"the model's files are gone from {local}; restore them, or register the model again.")
+        return local
+    into.mkdir(exist_ok=True)
+    repository = get_artifact_repository(location, store.tracking_uri, store.registry_uri)
+    try:
+        folder = Path(repository.download_artifacts("", str(into)))
+    except MlflowException as error:
+        if not missing(error):
+            raise
+        raise NotFound(
+            f"the model's files are gone from {location}; restore them, or register the model again."
+        ) from error
+    if not (folder / MLMODEL_FILE).is_file():
+        raise NotFound(f"the model's files are gone from {location}; restore them, or register the model again.")
+    return folder
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the local path that *uri* is, or None for a store's address."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(uri) if not parts.scheme else None
+
+
+def _of_logged_model(store: Store, model_id: str) -> Located:
+    try:
+        logged = store.client.get_logged_model(model_id)
+    except MlflowException as error:
+        if not missing(error):
+            raise
+        raise NotFound(f"there is no logged model {model_id!r} in {store.shown}, or it is deleted.") from error
+    return Located(
+        uri=f"models:/{model_id}",
+        location=logged.artifact_location,
+        model_id=model_id,
+        run_id=logged.source_run_id or None,
+    )
+
+
+def _of_version(store: Store, uri: str, copies: int) -> Located:
+    info = resolve_uri(store, uri)
+    if info.model_id is not None:
+        found = _of_logged_model(store, info.model_id)
+    elif info.source.startswith("models:/") and copies:
+        found = _of_version(store, info.source, copies - 1)
+    elif run := _RUN.fullmatch(info.source):
+        found = _of_run(store, run[1], run[2])
+    else:
+        _check_inside(store, info.uri, info.source)
+        found = Located(uri=info.uri, location=info.source)
+    return replace(found, uri=info.uri, name=info.name, version=info.version, run_id=info.run_id or found.run_id)
+
+
+def _of_run(store: Store, run_id: str, path: str) -> Located:
+    """Find a run's model: a logged model of that name, as MLflow 3 makes them, or a folder among its artifacts."""
+    if ".." in unquote(path).split("/"):
+        raise PathEscape(f"runs:/{run_id}/{path} leads out of the run's artifacts.")
+    run = get_run(store, run_id)
+    named = store.client.search_logged_models(
+        [run.info.experiment_id],
+        filter_string=f"source_run_id = {quoted(run_id)} and name = {quoted(path)}",
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        max_results=1,
+    )
+    if named:
+        return _of_logged_model(store, named[0].model_id)
+    return Located(uri=f"runs:/{run_id}/{path}", location=f"{run.info.artifact_uri.rstrip('/')}/{path}", run_id=run_id)
+
+
+def _check_inside(store: Store, version: str, source: str) -> None:
+    """Refuse a version that points elsewhere than into an experiment's artifacts: anyone may register any path."""
+    token = None
+    while True:
+        page = store.client.search_experiments(max_results=1000, page_token=token)
+        if any(_inside(source, experiment.artifact_location) for experiment in page):
+            return
+        token = page.token
+        if not token:
+            raise PathEscape(
+                f"{version} points to {source}, which is outside the artifact store, so it is not loaded; "
+                "register the model again with mlflow_pt_eval."
+            )
+
+
+def _inside(uri: str, root: str) -> bool:
+    one, other = local_folder(uri), local_folder(root)
+    if one is not None and other is not None:
+        return one.resolve().is_relative_to(other.resolve())
+    path, base = urlsplit(uri), urlsplit(root)
+    return (path.scheme, path.netloc) == (base.scheme, base.netloc) and posixpath.normpath(
+        unquote(path.path)
+    ).startswith(posixpath.normpath(base.path) + "/")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -13,17 +15,28 @@ os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 import mlflow
 import pytest
 import torch
+from servers import tracking_server
 from torch import nn
 
 from mlflow_pt_eval.records import EpochRecord, History
+from mlflow_pt_eval.tracking.store import connect
+
+
+@pytest.fixture(scope="session")
+def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, made once a session: to make its tables takes seconds."""
+    path = tmp_path_factory.mktemp("blank") / "mlflow.db"
+    connect(f"sqlite:///{path}")
+    return path
 
 
 @pytest.fixture(autouse=True)
-def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blank_database: Path) -> Iterator[str]:
     """A SQLite store in the test's own folder, which is the working directory too: no test touches a real server."""
     for key in [key for key in os.environ if key.startswith(("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT", "MLFLOW_TRACKING"))]:
         monkeypatch.delenv(key)
     monkeypatch.chdir(tmp_path)
+    _copy_database(blank_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     mlflow.set_tracking_uri(uri)
     mlflow.tracking.fluent._active_experiment_id = None
@@ -32,6 +45,21 @@ def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         mlflow.end_run()
     mlflow.tracking.fluent._active_experiment_id = None
     mlflow.set_tracking_uri(None)
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new, new:
+        old.backup(new)
+        # The default experiment's artifacts belong beside its database, as if it had been made there.
+        roots = (source.parent.as_uri(), target.parent.as_uri())
+        new.execute("UPDATE experiments SET artifact_location = replace(artifact_location, ?, ?)", roots)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real tracking server over HTTP, one for all tests of the session that ask for it: use names of your own."""
+    with tracking_server(tmp_path_factory.mktemp("server")) as uri:
+        yield uri
 
 
 class Tiny(nn.Module):

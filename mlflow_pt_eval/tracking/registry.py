@@ -5,6 +5,7 @@ Calls return what stands in the store at that moment; nothing is cached. Moving 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from mlflow_pt_eval.names import TAG_WEIGHTS_SHA256, check_alias, check_model_na
 from mlflow_pt_eval.tracking.store import Store
 from mlflow_pt_eval.tracking.version_info import VersionInfo, parse_uri, quoted
 
+_AMBIENT = threading.Lock()
 _SHOWN = 12  # of the names or versions that exist, in a message that one is missing
 
 
@@ -193,9 +195,10 @@ def _ambient_store(store: Store) -> Iterator[None]:
 
     Only the variable is changed: `mlflow.set_tracking_uri` would also rewrite the environment and reset tracing.
     """
-    before = _ambient._tracking_uri
-    _ambient._tracking_uri = store.tracking_uri
-    try:
-        yield
-    finally:
-        _ambient._tracking_uri = before
+    with _AMBIENT:
+        before = _ambient._tracking_uri
+        _ambient._tracking_uri = store.tracking_uri
+        try:
+            yield
+        finally:
+            _ambient._tracking_uri = before

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.metrics.serialise import decode, encode
 from mlflow_pt_eval.names import Task
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+FORMAT = 1
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,3 +125,21 @@ class Evaluation:
     dataset_name: str | None = None
     model_uri: str | None = None
     warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data for strict JSON that `from_json` reads back exactly; non-finite values as strings."""
+        return {"format": FORMAT, **encode(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Evaluation:
+        """Read what `to_json` wrote; BadInput for anything else."""
+        if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+            raise BadInput(f"this is no stored evaluation of format {FORMAT}: evaluate again with this version.")
+        return decode(cls, data)
+
+    @classmethod
+    def from_predictions(cls, frame: pd.DataFrame | str | Path, **options: Any) -> Evaluation:
+        """Recompute an evaluation from stored predictions: see `metrics.evaluate_predictions`, also for the options."""
+        from mlflow_pt_eval.metrics.recompute import evaluate_predictions  # it makes an Evaluation: a circle otherwise
+
+        return evaluate_predictions(frame, **options)

@@ -1,0 +1,209 @@
+"""ROC and precision-recall curves from the runs of positives: every point is one that scikit-learn has too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_pt_eval.metrics.groups import INFINITE, Groups, Ints, Keys, scores_of
+from mlflow_pt_eval.metrics.result import PrecisionRecallCurve, RocCurve
+
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Points of R curves one after the other, thresholds ascending: counts at or above the key's score, (Q,) each."""
+
+    fp: Ints
+    tp: Ints
+    key: Keys
+    bounds: Ints
+
+    def only(self, keep: Mask) -> Path:
+        """Return the points that *keep* marks."""
+        kept = np.concatenate(([0], np.cumsum(keep)))
+        return Path(self.fp[keep], self.tp[keep], self.key[keep], kept[self.bounds])
+
+    def row(self, index: int) -> Path:
+        """Return one curve."""
+        part = slice(self.bounds[index], self.bounds[index + 1])
+        return Path(self.fp[part], self.tp[part], self.key[part], self.bounds[index : index + 2] - self.bounds[index])
+
+    def edges(self) -> Mask:
+        """Mark each curve's first and last point."""
+        mark = np.zeros(len(self.fp), bool)
+        low, high = self.bounds[:-1], self.bounds[1:]
+        mark[low[high > low]] = True
+        mark[high[high > low] - 1] = True
+        return mark
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """The two paths of a batch of classes with their totals, (R,) each."""
+
+    roc: Path
+    precision_recall: Path
+    positives: Ints
+    negatives: Ints
+
+
+def grid_for(classes: int) -> int:
+    """Return the thinning for so many curves: 1/1000 of an axis, down to 1/200 where they are too many to look at."""
+    return int(np.clip(20_000 // classes, 200, 1000))
+
+
+def trace(groups: Groups, positives: Ints, negatives: Ints, grid: int) -> Points:
+    """Return the paths through the *groups* of R rows, thinned."""
+    roc = Path(
+        fp=_weave(groups.fp, groups.fp - groups.tied),
+        tp=_weave(groups.tp, groups.tp - groups.count),
+        key=_weave(groups.key, groups.above),
+        bounds=2 * groups.bounds,
+    )
+    flat = Path(groups.fp, groups.tp, groups.key, groups.bounds)
+    return Points(
+        _thin(roc, _roc_cells(roc, positives, negatives, grid), grid),
+        _thin(flat, _precision_recall_cells(flat, positives, grid), grid),
+        positives,
+        negatives,
+    )
+
+
+def join(parts: Sequence[Points]) -> Points:
+    """Put the slices of one row together."""
+    if len(parts) == 1:
+        return parts[0]
+    return Points(
+        _join([part.roc for part in parts]),
+        _join([part.precision_recall for part in parts]),
+        parts[0].positives,
+        parts[0].negatives,
+    )
+
+
+def close(points: Points, lowest: Keys, grid: int) -> Points:
+    """Give each ROC path its two ends, drop the points on straight lines, thin what is still too long."""
+    roc = _with_ends(points.roc, points.positives, points.negatives, lowest)
+    roc = roc.only(_moves(roc))
+    roc = roc.only(_bends(roc))
+    roc = _thin(roc, _roc_cells(roc, points.positives, points.negatives, grid), grid)
+    return Points(roc, points.precision_recall, points.positives, points.negatives)
+
+
+def roc_curve(points: Points, index: int, *, name: str, auc: float) -> RocCurve | None:
+    """Return one class's ROC curve, None where positives or negatives are missing."""
+    positives, negatives = int(points.positives[index]), int(points.negatives[index])
+    if not positives or not negatives:
+        return None
+    path = points.roc.row(index)
+    return RocCurve(
+        name=name,
+        fpr=path.fp[::-1] / negatives,
+        tpr=path.tp[::-1] / positives,
+        thresholds=scores_of(path.key[::-1]),
+        auc=auc,
+    )
+
+
+def precision_recall_curve(points: Points, index: int, *, name: str, score: float) -> PrecisionRecallCurve | None:
+    """Return one class's precision-recall curve from recall 0, precision 1 on; None where positives are missing."""
+    positives, negatives = int(points.positives[index]), int(points.negatives[index])
+    if not positives:
+        return None
+    path = points.precision_recall.row(index)
+    tp, fp = path.tp[::-1], path.fp[::-1]
+    return PrecisionRecallCurve(
+        name=name,
+        precision=np.concatenate(([1.0], tp / (tp + fp))),
+        recall=np.concatenate(([0.0], tp / positives)),
+        average_precision=score,
+        prevalence=positives / (positives + negatives),
+    )
+
+
+def macro_roc(curves: Sequence[RocCurve], grid: int) -> RocCurve | None:
+    """Average the tpr of the classes' curves over equal steps of fpr; its area is the mean of theirs."""
+    if not curves:
+        return None
+    fpr = np.linspace(0, 1, grid + 1)
+    tpr = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in curves], axis=0)
+    return RocCurve(
+        name="macro",
+        fpr=np.concatenate(([0.0], fpr)),
+        tpr=np.concatenate(([0.0], tpr)),
+        thresholds=np.full(grid + 2, np.nan),
+        auc=float(np.mean([curve.auc for curve in curves])),
+    )
+
+
+def _weave(left: Array, right: Array) -> Array:
+    both = np.empty(2 * len(left), left.dtype)
+    both[0::2], both[1::2] = left, right
+    return both
+
+
+def _join(paths: Iterable[Path]) -> Path:
+    parts = list(paths)
+    fp, tp, key = (np.concatenate([getattr(part, name) for part in parts]) for name in ("fp", "tp", "key"))
+    return Path(fp, tp, key, np.array([0, len(fp)]))
+
+
+def _with_ends(path: Path, positives: Ints, negatives: Ints, lowest: Keys) -> Path:
+    """Put (all, all) at the lowest score before each curve and (0, 0) at infinity after it."""
+    low, high = path.bounds[:-1], path.bounds[1:]
+
+    def ends(values: Array, first: npt.ArrayLike, last: npt.ArrayLike) -> Array:
+        return np.insert(values, _weave(low, high), _weave(*np.broadcast_arrays(first, last)))
+
+    return Path(
+        ends(path.fp, negatives, 0),
+        ends(path.tp, positives, 0),
+        ends(path.key, lowest, INFINITE),
+        path.bounds + 2 * np.arange(len(path.bounds)),
+    )
+
+
+def _moves(path: Path) -> Mask:
+    """Mark the points that differ from the one before."""
+    keep = path.edges()
+    keep[1:] |= (np.diff(path.fp) | np.diff(path.tp)) != 0
+    return keep
+
+
+def _bends(path: Path) -> Mask:
+    """Mark the points where the direction changes (exactly: in integers)."""
+    keep = path.edges()
+    across, up = np.diff(path.fp), np.diff(path.tp)
+    keep[1:-1] |= across[1:] * up[:-1] != across[:-1] * up[1:]
+    return keep
+
+
+def _roc_cells(path: Path, positives: Ints, negatives: Ints, grid: int) -> Ints:
+    length = np.diff(path.bounds)
+    across = path.fp * grid // np.repeat(np.maximum(negatives, 1), length)
+    return across * (grid + 1) + path.tp * grid // np.repeat(np.maximum(positives, 1), length)
+
+
+def _precision_recall_cells(path: Path, positives: Ints, grid: int) -> Ints:
+    across = path.tp * grid // np.repeat(np.maximum(positives, 1), np.diff(path.bounds))
+    return across * (grid + 1) + path.tp * grid // (path.tp + path.fp)
+
+
+def _thin(path: Path, cells: Ints, grid: int) -> Path:
+    """Keep the first and last point in each cell of a grid over the plot, and all of a curve of few points."""
+    length = np.diff(path.bounds)
+    if not (length > 2 * grid).any():
+        return path
+    keep = path.edges()
+    changes = np.diff(cells) != 0
+    keep[1:] |= changes
+    keep[:-1] |= changes
+    keep |= np.repeat(length <= 2 * grid, length)
+    return path.only(keep)

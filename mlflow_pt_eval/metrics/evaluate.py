@@ -1,0 +1,169 @@
+"""`evaluate_scores`: labels and probabilities in, every number and curve of an evaluation out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.metrics import counts
+from mlflow_pt_eval.metrics.blocks import default_threads
+from mlflow_pt_eval.metrics.counts import Rates
+from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
+from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.inputs import Inputs, check
+from mlflow_pt_eval.metrics.multilabel import label_pass
+from mlflow_pt_eval.metrics.probability import row_pass
+from mlflow_pt_eval.metrics.ranking import Ranked, rank
+from mlflow_pt_eval.metrics.result import CalibrationBins, ClassMetrics, Curves, Evaluation, Floats, RocCurve
+from mlflow_pt_eval.metrics.thresholds import threshold_table
+from mlflow_pt_eval.names import Task
+
+NAMED = 5  # so many absent classes are named, the others counted
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """What the pass over the rows gave, whatever the task."""
+
+    keys: Keys
+    rates: Rates
+    confusion: Ints
+    metrics: dict[str, float]
+    calibration: CalibrationBins
+
+
+def evaluate_scores(
+    labels: npt.ArrayLike,
+    scores: npt.ArrayLike,
+    *,
+    task: Task,
+    class_names: Sequence[str] | None = None,
+    losses: npt.ArrayLike | None = None,
+    loss: float | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    curves: bool = True,
+    micro: bool = False,
+    threads: int | None = None,
+) -> Evaluation:
+    """Compute every metric, table and curve of *scores* against *labels*.
+
+    `labels` are class indices (N,), or 0 and 1 of shape (N, K) for a multilabel task; `scores` probabilities (N, K)
+    in float32 (others are converted), two columns for a binary task. `losses` (N,) or their mean `loss` give the
+    metric `loss`. `bootstrap` resamples (0: none) give the intervals of F1 and AUC, `seed` makes them repeatable.
+    `curves=False` leaves the curves out, `micro=True` adds the micro-averaged ROC curve, which costs a sort of all
+    scores together. Results don't depend on `threads` (default: the processors there are).
+
+    Definitions are those of the scikit-learn functions of the metrics' names. BadInput for anything that is not
+    what it has to be.
+    """
+    inputs = check(labels, scores, task=task, class_names=class_names)
+    workers = default_threads() if threads is None else threads
+    given_loss = mean_loss(losses, loss, inputs.n_samples)
+    counted = _count_labels(inputs, workers) if task == "multilabel" else _count_classes(inputs, workers)
+    grid = grid_for(inputs.n_classes) if curves else None
+    support = counted.rates.support
+    ranked = rank(counted.keys, support, inputs.class_names, grid=grid, threads=workers)
+    metrics = {**counted.metrics, **_ranking_metrics(ranked, support, task), **given_loss}
+    return Evaluation(
+        task=task,
+        class_names=inputs.class_names,
+        metrics={**metrics, "n_samples": float(inputs.n_samples)},
+        intervals={},
+        per_class=per_class_rows(inputs.class_names, counted.rates, ranked.auc, ranked.average_precision),
+        confusion=counted.confusion,
+        curves=_curves(inputs, counted, ranked, grid, micro) if grid else Curves(),
+        n_samples=inputs.n_samples,
+        warnings=_warnings(inputs, support),
+    )
+
+
+def mean_loss(losses: npt.ArrayLike | None, loss: float | None, samples: int) -> dict[str, float]:
+    """Return the metric `loss` if it is given, as the mean of the samples' losses or as itself."""
+    if losses is not None and loss is not None:
+        raise BadInput("losses and loss are both given: give one of them.")
+    if losses is None:
+        return {} if loss is None else {"loss": float(loss)}
+    values = np.asarray(losses, np.float64)
+    if values.shape != (samples,):
+        raise BadInput(f"losses have shape {values.shape}, there are {samples} samples: give one loss for each.")
+    return {"loss": float(values.mean())}
+
+
+def _count_classes(inputs: Inputs, threads: int) -> Counted:
+    done = row_pass(inputs, threads=threads)
+    confusion = counts.confusion_matrix(inputs.labels, done.predictions, inputs.n_classes)
+    metrics = {**counts.label_metrics(confusion, binary=inputs.task == "binary"), **done.metrics}
+    return Counted(done.keys, counts.confusion_rates(confusion), confusion, metrics, done.calibration)
+
+
+def _count_labels(inputs: Inputs, threads: int) -> Counted:
+    done = label_pass(inputs, threads=threads)
+    return Counted(done.keys, done.rates, done.confusion, done.metrics, done.calibration)
+
+
+def _ranking_metrics(ranked: Ranked, support: Ints, task: Task) -> dict[str, float]:
+    """Average over the classes for which it is defined; what none defines is left out."""
+    auc, score = ranked.auc, ranked.average_precision
+    if task == "binary":
+        found = {"roc_auc": auc[1], "average_precision": score[1]}
+        return {key: float(value) for key, value in found.items() if not np.isnan(value)}
+    metrics = {}
+    if (defined := ~np.isnan(auc)).any():
+        metrics["roc_auc_macro"] = float(auc[defined].mean())
+        metrics["roc_auc_weighted"] = float(np.average(auc[defined], weights=support[defined]))
+    if (defined := ~np.isnan(score)).any():
+        metrics["average_precision_macro"] = float(score[defined].mean())
+    return metrics
+
+
+def per_class_rows(names: tuple[str, ...], rates: Rates, auc: Floats, score: Floats) -> tuple[ClassMetrics, ...]:
+    """Return the per-class table from its columns, (K,) each."""
+    columns = [column.tolist() for column in (rates.precision, rates.recall, rates.f1, rates.support)]
+    ranking = ([None if np.isnan(value) else value for value in column.tolist()] for column in (auc, score))
+    return tuple(ClassMetrics(*row) for row in zip(names, *columns, *ranking, strict=True))
+
+
+def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, grid: int, micro: bool) -> Curves:
+    if inputs.task == "binary":  # the curves of class 1; those of class 0 mirror them
+        row, positives = counted.keys[1], int(counted.rates.support[1])
+        return Curves(
+            roc=ranked.roc[-1:],
+            precision_recall=ranked.precision_recall[-1:] if positives else (),
+            calibration=counted.calibration,
+            thresholds=threshold_table(row, positives),
+        )
+    return Curves(
+        roc=ranked.roc,
+        roc_micro=_micro_roc(counted.keys, counted.rates.support, grid) if micro else None,
+        roc_macro=macro_roc(ranked.roc, grid),
+        precision_recall=ranked.precision_recall,
+        calibration=counted.calibration,
+    )
+
+
+def _micro_roc(keys: Keys, support: Ints, grid: int) -> RocCurve | None:
+    """Rank all decisions together; the keys are sorted once more, now as one row."""
+    pooled = rank(keys.reshape(1, -1), support.sum(keepdims=True), ("micro",), grid=grid, threads=1)
+    return pooled.roc[0] if pooled.roc else None
+
+
+def _warnings(inputs: Inputs, support: Ints) -> tuple[str, ...]:
+    said = []
+    if len(absent := np.flatnonzero(support == 0)):
+        said.append(
+            f"{_listed(absent, inputs)} in no label: left out of the averages of ROC-AUC and average precision."
+        )
+    if len(always := np.flatnonzero(support == inputs.n_samples)):
+        said.append(f"{_listed(always, inputs)} in every label: its ROC-AUC is undefined and left out.")
+    return tuple(said)
+
+
+def _listed(classes: Ints, inputs: Inputs) -> str:
+    named = ", ".join(f"{inputs.class_names[index]!r}" for index in classes[:NAMED])
+    more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
+    return f"{'class' if len(classes) == 1 else 'classes'} {named}{more} occur{'s' if len(classes) == 1 else ''}"

@@ -1,0 +1,115 @@
+"""The metrics of a multilabel task: scikit-learn's definitions on the indicator matrix, predicted where p > 0.5."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from mlflow_pt_eval.metrics.blocks import row_blocks, run
+from mlflow_pt_eval.metrics.counts import Rates, rates, ratio
+from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Scores, all_probabilities, refuse_scores
+from mlflow_pt_eval.metrics.probability import (
+    calibration_bins,
+    calibration_error,
+    log_losses,
+    top_label_bins,
+    write_keys,
+)
+from mlflow_pt_eval.metrics.result import CalibrationBins, Floats
+
+THRESHOLD = np.float32(0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What a block of rows adds up to: scalars, one number a label (K,), one number a bin (BINS,)."""
+
+    rows: int
+    exact: int
+    f1_samples: float
+    log_loss: float
+    squared_error: float
+    true_positives: Ints
+    predicted: Ints
+    bins: Ints
+    confidence: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPass:
+    """The ranking keys (K, N), each label's rates, the confusion (K, 2, 2) and the metrics that are sums."""
+
+    keys: Keys
+    rates: Rates
+    confusion: Ints
+    metrics: dict[str, float]
+    calibration: CalibrationBins
+
+
+def label_pass(inputs: Inputs, *, threads: int) -> LabelPass:
+    """Look at every score once, block by block; BadInput if one is no probability."""
+    keys = np.empty((inputs.n_classes, inputs.n_samples), np.uint32)
+
+    def job(block: tuple[int, int]) -> Sums | None:
+        part = slice(*block)
+        return _block(inputs.scores[part], inputs.labels[part], keys[:, part])
+
+    parts = [part for part in run(job, row_blocks(*inputs.scores.shape), threads) if part is not None]
+    if sum(part.rows for part in parts) < inputs.n_samples:
+        refuse_scores(inputs.scores, rows_sum_to_one=False)
+    total = Sums(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(Sums)})
+    support = inputs.labels.sum(axis=0)
+    found = replace(rates(total.true_positives, support, total.predicted), seen=np.ones(len(support), bool))
+    calibration = calibration_bins(total.bins, total.confidence)
+    confusion = _confusion(total, support)
+    return LabelPass(keys, found, confusion, _metrics(total, found, confusion, calibration), calibration)
+
+
+def _block(scores: Scores, labels: Labels, keys: Keys) -> Sums | None:
+    """Fill *keys* for these rows and return their sums; None if a value is no probability."""
+    if not all_probabilities(scores):
+        return None
+    truth, guess = labels != 0, scores > THRESHOLD
+    write_keys(scores, keys)
+    keys |= truth.T
+    hits = truth & guess
+    exact = scores.astype(np.float64)
+    bins, confidence = top_label_bins(scores.reshape(-1), truth.reshape(-1))
+    marked = truth.sum(axis=1) + guess.sum(axis=1)
+    return Sums(
+        rows=len(scores),
+        exact=int(np.count_nonzero((truth == guess).all(axis=1))),
+        f1_samples=float(ratio(2 * hits.sum(axis=1), marked).sum()),
+        log_loss=log_losses(np.where(truth, scores, 1 - scores)),
+        squared_error=float(np.square(exact - truth).sum()),
+        true_positives=hits.sum(axis=0),
+        predicted=guess.sum(axis=0),
+        bins=bins,
+        confidence=confidence,
+    )
+
+
+def _confusion(total: Sums, support: Ints) -> Ints:
+    """Return (K, 2, 2) as `sklearn.metrics.multilabel_confusion_matrix`: ((tn, fp), (fn, tp)) of each label."""
+    tp, predicted = total.true_positives, total.predicted
+    cells = [total.rows - support - predicted + tp, predicted - tp, support - tp, tp]
+    return np.stack(cells, axis=1).reshape(-1, 2, 2)
+
+
+def _metrics(total: Sums, found: Rates, confusion: Ints, calibration: CalibrationBins) -> dict[str, float]:
+    fp, fn, tp = (int(confusion[:, row, column].sum()) for row, column in ((0, 1), (1, 0), (1, 1)))
+    decisions = total.rows * len(confusion)
+    return {
+        "accuracy": total.exact / total.rows,
+        "hamming_loss": (fp + fn) / decisions,
+        **found.averages(),
+        "precision_micro": float(ratio(tp, tp + fp)),
+        "recall_micro": float(ratio(tp, tp + fn)),
+        "f1_micro": float(ratio(2 * tp, 2 * tp + fp + fn)),
+        "f1_samples": total.f1_samples / total.rows,
+        "log_loss": total.log_loss / decisions,
+        "brier_score": total.squared_error / decisions,
+        "expected_calibration_error": calibration_error(calibration),
+    }

@@ -1,0 +1,143 @@
+"""One pass over the rows of a binary or multiclass score matrix: predictions, losses, calibration, ranking keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_pt_eval.metrics.blocks import row_blocks, run
+from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Scores, all_probabilities, refuse_scores, sums_to_one
+from mlflow_pt_eval.metrics.result import CalibrationBins, Floats
+
+BINS = 15
+TOP = 5
+EPS = np.finfo(np.float32).eps
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What one block of rows adds up to; `bins` is (2, BINS) of counts (wrong, right), `confidence` (BINS,)."""
+
+    log_loss: float
+    squared_error: float
+    top_5: int
+    bins: Ints
+    confidence: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class RowPass:
+    """The predicted classes (N,), the ranking keys (K, N), and the metrics that are sums over samples."""
+
+    predictions: npt.NDArray[Any]
+    keys: Keys
+    metrics: dict[str, float]
+    calibration: CalibrationBins
+
+
+def row_pass(inputs: Inputs, *, threads: int) -> RowPass:
+    """Look at every score once, block by block; BadInput if one is no probability or a row does not sum to 1."""
+    predictions = np.empty(inputs.n_samples, np.uint16 if inputs.n_classes <= 1 << 16 else np.int32)
+    keys = np.empty((inputs.n_classes, inputs.n_samples), np.uint32)
+
+    def job(block: tuple[int, int]) -> Sums | None:
+        part = slice(*block)
+        return _block(inputs.scores[part], inputs.labels[part], predictions[part], keys[:, part])
+
+    sums = [part for part in run(job, row_blocks(*inputs.scores.shape), threads) if part is not None]
+    if sum(int(part.bins.sum()) for part in sums) < inputs.n_samples:
+        refuse_scores(inputs.scores, rows_sum_to_one=True)
+    calibration = calibration_bins(
+        np.sum([part.bins for part in sums], axis=0), np.sum([part.confidence for part in sums], axis=0)
+    )
+    return RowPass(predictions, keys, _metrics(sums, inputs, calibration), calibration)
+
+
+def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: Keys) -> Sums | None:
+    """Fill *predictions* and *keys* for these rows and return their sums; None if a value is no probability."""
+    if not all_probabilities(scores) or not sums_to_one(scores):
+        return None
+    rows = np.arange(len(scores))
+    write_keys(scores, keys)
+    keys[labels, rows] |= np.uint32(1)
+    guess = scores.argmax(axis=1)
+    predictions[:] = guess
+    own = scores[rows, labels]
+    bins, confidence = top_label_bins(scores[rows, guess], guess == labels)
+    return Sums(
+        log_loss=log_losses(own),
+        squared_error=_squares(scores) - 2 * float(own.sum(dtype=np.float64)) + len(scores),
+        top_5=_top_5(scores, labels, own) if scores.shape[1] > TOP else 0,
+        bins=bins,
+        confidence=confidence,
+    )
+
+
+def write_keys(scores: Scores, keys: Keys) -> None:
+    """Write the scores' bits, transposed and shifted for the label's bit (which drops the sign of -0.0)."""
+    np.left_shift(scores.view(np.uint32).T, np.uint32(1), out=keys)
+
+
+def log_losses(own: Scores) -> float:
+    """Sum -log of the probabilities given to the true classes, clipped as `sklearn.metrics.log_loss` clips float32."""
+    return -float(np.log(np.clip(own, EPS, 1 - EPS), dtype=np.float64).sum())
+
+
+def _squares(scores: Scores) -> float:
+    exact = scores.astype(np.float64).reshape(-1)
+    return float(np.einsum("i,i->", exact, exact))
+
+
+def top_label_bins(confidence: Scores, right: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
+    """Return the counts of (wrong, right) predictions (2, BINS) and the confidences' sums (BINS,)."""
+    exact = confidence.astype(np.float64)
+    index = bin_index(exact)
+    counts: Ints = np.bincount(index + BINS * right, minlength=2 * BINS).reshape(2, BINS)
+    sums = np.bincount(index, weights=exact, minlength=BINS)
+    return counts, sums.astype(np.float64)
+
+
+def bin_index(confidence: Floats) -> Ints:
+    """Return each confidence's bin, (b / 15, (b + 1) / 15]; 0 is in the first."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def _top_5(scores: Scores, labels: Labels, own: Scores) -> int:
+    """Count the rows whose class is among the 5 highest; of equal scores the later class ranks higher."""
+    reached = np.count_nonzero(scores >= own[:, None], axis=1)
+    unsure = np.flatnonzero(reached > TOP)
+    part, mine = scores[unsure], own[unsure, None]
+    later = np.arange(scores.shape[1]) > labels[unsure, None]
+    above = np.count_nonzero((part > mine) | ((part == mine) & later), axis=1)
+    return len(scores) - len(unsure) + int(np.count_nonzero(above < TOP))
+
+
+def calibration_bins(bins: Ints, confidence: Floats) -> CalibrationBins:
+    """Turn the sums of `top_label_bins` into means, NaN for an empty bin."""
+    right, count = bins[1], bins.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0: NaN is meant
+        return CalibrationBins(np.linspace(0, 1, BINS + 1), confidence / count, right / count, count)
+
+
+def calibration_error(bins: CalibrationBins) -> float:
+    """Return the expected calibration error (Guo et al. 2017): the bins' gaps, weighted by their counts."""
+    gaps = np.abs(bins.accuracy - bins.confidence)
+    return float(np.nansum(gaps * bins.count) / bins.count.sum())
+
+
+def _metrics(sums: Sequence[Sums], inputs: Inputs, calibration: CalibrationBins) -> dict[str, float]:
+    total = inputs.n_samples
+    half = 0.5 if inputs.n_classes == 2 else 1.0  # scikit-learn's scale_by_half="auto"
+    metrics = {
+        "log_loss": sum(part.log_loss for part in sums) / total,
+        "brier_score": max(0.0, half * sum(part.squared_error for part in sums) / total),
+        "expected_calibration_error": calibration_error(calibration),
+    }
+    if inputs.n_classes > TOP:
+        metrics["top_5_accuracy"] = sum(part.top_5 for part in sums) / total
+    return metrics

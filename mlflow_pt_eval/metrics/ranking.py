@@ -1,0 +1,98 @@
+"""ROC-AUC and average precision of each class, exact, from one value sort for each; the curves on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_pt_eval.metrics import curves
+from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut, run
+from mlflow_pt_eval.metrics.groups import Groups, Ints, Keys, walk
+from mlflow_pt_eval.metrics.result import Floats, PrecisionRecallCurve, RocCurve
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """AUC and average precision of rows, float64 (R,), NaN where undefined, and the points of their curves."""
+
+    auc: Floats
+    average_precision: Floats
+    points: curves.Points | None
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """AUC and average precision of each class, float64 (K,), NaN where undefined; the curves that are defined."""
+
+    auc: Floats
+    average_precision: Floats
+    roc: tuple[RocCurve, ...]
+    precision_recall: tuple[PrecisionRecallCurve, ...]
+
+
+def rank(keys: Keys, positives: Ints, names: tuple[str, ...], *, grid: int | None, threads: int) -> Ranked:
+    """Sort each row of *keys* (K, N) in place and rank it; *positives* (K,) counts the low bits that are set.
+
+    With a *grid* there are curves, thinned to a step of 1/grid of each axis where they have more points than that.
+    """
+    rows = max(1, min(64, BLOCK_VALUES // keys.shape[1], -(-len(keys) // (2 * threads))))
+    blocks = cut(len(keys), rows)
+
+    def job(block: tuple[int, int]) -> Ranking:
+        part = keys[slice(*block)]
+        part.sort(axis=1)
+        return rank_sorted(part, positives[slice(*block)], grid)
+
+    parts = run(job, blocks, threads)
+    found = [_curves(part, names[low:high]) for part, (low, high) in zip(parts, blocks, strict=True)]
+    return Ranked(
+        auc=np.concatenate([part.auc for part in parts]),
+        average_precision=np.concatenate([part.average_precision for part in parts]),
+        roc=tuple(curve for roc, _ in found for curve in roc),
+        precision_recall=tuple(curve for _, recall in found for curve in recall),
+    )
+
+
+def rank_sorted(keys: Keys, positives: Ints, grid: int | None) -> Ranking:
+    """Rank rows (R, n) that are sorted."""
+    negatives = keys.shape[1] - positives
+    wins, precision = np.zeros(len(keys), np.int64), np.zeros(len(keys))
+    traced = []
+    for groups in walk(keys, positives):
+        wins += _by_row(groups, groups.count * (2 * np.repeat(negatives, _sizes(groups)) - 2 * groups.fp + groups.tied))
+        precision += _by_row(groups, groups.count * (groups.tp / (groups.tp + groups.fp)))
+        if grid:
+            traced.append(curves.trace(groups, positives, negatives, grid))
+    with np.errstate(invalid="ignore"):  # 0 / 0 where a class has no positives or no negatives: NaN is meant
+        auc, average_precision = wins / (2 * positives * negatives), precision / positives
+    points = curves.close(curves.join(traced), keys[:, 0], grid) if grid else None
+    return Ranking(auc, average_precision, points)
+
+
+def _sizes(groups: Groups) -> Ints:
+    return np.diff(groups.bounds)
+
+
+def _by_row(groups: Groups, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Sum *values* over each row's groups, 0 for a row without any."""
+    sums = np.zeros(len(groups.bounds) - 1, values.dtype)
+    full = _sizes(groups) > 0
+    if full.any():
+        sums[full] = np.add.reduceat(values, groups.bounds[:-1][full])
+    return sums
+
+
+def _curves(ranking: Ranking, names: tuple[str, ...]) -> tuple[list[RocCurve], list[PrecisionRecallCurve]]:
+    if ranking.points is None:
+        return [], []
+    roc, recall = [], []
+    for index, name in enumerate(names):
+        if (curve := curves.roc_curve(ranking.points, index, name=name, auc=float(ranking.auc[index]))) is not None:
+            roc.append(curve)
+        score = float(ranking.average_precision[index])
+        if (other := curves.precision_recall_curve(ranking.points, index, name=name, score=score)) is not None:
+            recall.append(other)
+    return roc, recall

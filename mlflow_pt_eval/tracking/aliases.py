@@ -43,8 +43,9 @@ def check_movable(alias: str) -> str:
 def read_ledger(store: Store, name: str, alias: str) -> tuple[Move, ...]:
     """Return the moves of *alias* that are still noted, oldest first; NotFound if there is no such model."""
     key = f"{TAG_ALIAS_LEDGER_PREFIX}{check_alias(alias)}"
+    text = model_tags(store, name).get(key)
     try:
-        return decode(model_tags(store, name).get(key))
+        return decode(text)
     except BadInput as error:
         raise BadInput(
             f"{error} It stands in the tag {key!r} of the registered model {name!r}: "

@@ -1,0 +1,195 @@
+"""Parameters of a command or a training script: each is checked, and a bad one costs one clear line and status 2.
+
+MLflow hands an entry point's parameters on as text and checks neither numbers nor strings, so the script has to.
+Standard library only: `--help` and a typo answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from mlflow_pt_eval import names
+from mlflow_pt_eval.errors import BadInput, Interrupted, PtEvalError
+
+T = TypeVar("T")
+
+BAD_INPUT = BadInput.exit_code
+
+
+def _whole(text: str, smallest: int, wanted: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number; give {wanted}") from None
+    if value < smallest:
+        raise argparse.ArgumentTypeError(f"{text} is too small; give {wanted}")
+    return value
+
+
+def _real(text: str, fits: Callable[[float], bool], wanted: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number; give {wanted}") from None
+    if not (math.isfinite(value) and fits(value)):
+        raise argparse.ArgumentTypeError(f"{text} is out of range; give {wanted}")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """Read a whole number of at least 1.
+
+    >>> positive_int("3")
+    3
+    """
+    return _whole(text, 1, "a whole number of at least 1")
+
+
+def non_negative_int(text: str) -> int:
+    """Read a whole number of at least 0."""
+    return _whole(text, 0, "a whole number of at least 0")
+
+
+def seed(text: str) -> int:
+    """Read a seed that torch and NumPy both take: a whole number from 0 to 2**32 - 1."""
+    wanted = "a whole number from 0 to 4294967295"
+    value = _whole(text, 0, wanted)
+    if value >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is too large; give {wanted}")
+    return value
+
+
+def number(text: str) -> float:
+    """Read any finite number."""
+    return _real(text, lambda value: True, "a finite number")
+
+
+def positive_float(text: str) -> float:
+    """Read a finite number greater than 0, a learning rate for instance.
+
+    >>> positive_float("1e-3")
+    0.001
+    """
+    return _real(text, lambda value: value > 0, "a number greater than 0")
+
+
+def non_negative_float(text: str) -> float:
+    """Read a finite number of at least 0."""
+    return _real(text, lambda value: value >= 0, "a number of at least 0")
+
+
+def fraction(text: str) -> float:
+    """Read a number from 0 to 1, both included."""
+    return _real(text, lambda value: 0 <= value <= 1, "a number from 0 to 1")
+
+
+def _checked(text: str, check: Callable[[str], str]) -> str:
+    try:
+        return check(text)
+    except BadInput as error:
+        raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
+
+
+def model_name(text: str) -> str:
+    """Read the name of a registered model."""
+    return _checked(text, names.check_model_name)
+
+
+def alias(text: str) -> str:
+    """Read an alias of a model version."""
+    return _checked(text, names.check_alias)
+
+
+def folder(text: str) -> Path:
+    """Read the path of a folder that exists."""
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path)!r} (seen from {str(Path.cwd())!r})")
+    return path
+
+
+def optional(convert: Callable[[str], T]) -> Callable[[str], T | None]:
+    """Let an empty text mean "not given", as an `MLproject` parameter with an empty default arrives.
+
+    >>> optional(positive_int)("") is None
+    True
+    """
+
+    def read(text: str) -> T | None:
+        return None if text == "" else convert(text)
+
+    return read
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose every complaint is one line on stderr and exit status 2.
+
+    Options cannot be abbreviated: a typo that happens to be the beginning of another option is still a typo.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+
+    def error(self, message: str) -> NoReturn:
+        """Say *message* in one line and exit with status 2."""
+        line = " ".join(message.removeprefix("argument ").split())
+        self.exit(BAD_INPUT, f"{self.prog}: {line.rstrip('.')}.\n")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read *args* (by default the command line's); an option that does not exist is named, with the nearest."""
+        known, rest = self.parse_known_args(args, namespace)
+        if rest:
+            word = rest[0].partition("=")[0]
+            near = "".join(f"did you mean {option}? " for option in get_close_matches(word, self._options(), n=1))
+            self.error(f"unknown parameter {word!r}; {near}--help lists all")
+        return known
+
+    def _options(self) -> set[str]:
+        own = {option for option in self._option_string_actions if option.startswith("--")}
+        nested = [a.choices.values() for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        return own.union(*(verb._options() for verbs in nested for verb in verbs))
+
+
+def training_parser(
+    description: str | None,
+    *,
+    epochs: int,
+    lr: float,
+    batch_size: int,
+    patience: int,
+    register_as: str,
+) -> Parser:
+    """Return a parser with the options that every training of `projects/` has, and these defaults."""
+    parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("--epochs", type=positive_int, default=epochs, help="epochs in total, those before a resume included")
+    add("--lr", type=positive_float, default=lr, help="learning rate")
+    add("--batch-size", type=positive_int, default=batch_size, help="examples in a batch")
+    add("--seed", type=seed, default=0, help="the same seed gives the same weights, bit for bit")
+    add("--patience", type=positive_int, default=patience, help="epochs without a better val_loss before it stops")
+    add("--resume", default="", help="the id of a run to go on with, or auto for the newest unfinished one")
+    add("--register-as", type=model_name, default=register_as, help="name of the registered model")
+    add("--evaluate", action="store_true", help="evaluate the registered version on the test split in the end")
+    return parser
+
+
+@contextmanager
+def one_line_errors(prog: str | None = None) -> Iterator[None]:
+    """Turn an error of ours into one line on stderr and its exit status, a signal into 128 + its number.
+
+    Every other exception is a bug in the script and keeps its traceback.
+    """
+    try:
+        yield
+    except PtEvalError as error:
+        print(f"{prog or Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Interrupted as interruption:
+        sys.exit(128 + interruption.signum)

@@ -1,0 +1,183 @@
+"""Parameters: every bad one is one clear line and exit status 2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlflow_pt_eval.cli.params import (
+    Parser,
+    alias,
+    folder,
+    fraction,
+    model_name,
+    non_negative_float,
+    non_negative_int,
+    number,
+    one_line_errors,
+    optional,
+    positive_float,
+    positive_int,
+    seed,
+    training_parser,
+)
+from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, Interrupted
+
+
+def complaint(convert: Callable[[str], Any], text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that a bad value costs."""
+    parser = Parser(prog="train.py")
+    parser.add_argument("--value", type=convert)
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args([f"--value={text}"])
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.rstrip("\n")
+
+
+GOOD = [
+    (positive_int, "1", 1),
+    (positive_int, "1000", 1000),
+    (non_negative_int, "0", 0),
+    (seed, "4294967295", 2**32 - 1),
+    (number, "-2.5", -2.5),
+    (positive_float, "1e-3", 1e-3),
+    (non_negative_float, "0", 0.0),
+    (fraction, "0", 0.0),
+    (fraction, "1", 1.0),
+    (model_name, "digits", "digits"),
+    (alias, "champion", "champion"),
+    (optional(positive_int), "", None),
+    (optional(positive_int), "3", 3),
+]
+
+
+@pytest.mark.parametrize(("convert", "text", "value"), GOOD)
+def test_a_good_value_is_converted(convert: Callable[[str], Any], text: str, value: object) -> None:
+    """The converters return plain numbers and texts."""
+    assert convert(text) == value
+
+
+@pytest.mark.parametrize(
+    ("convert", "text", "line"),
+    [
+        (positive_float, "abc", "train.py: --value: 'abc' is not a number; give a number greater than 0."),
+        (positive_float, "0", "train.py: --value: 0 is out of range; give a number greater than 0."),
+        (positive_float, "nan", "train.py: --value: nan is out of range; give a number greater than 0."),
+        (positive_float, "inf", "train.py: --value: inf is out of range; give a number greater than 0."),
+        (non_negative_float, "-1e-9", "train.py: --value: -1e-9 is out of range; give a number of at least 0."),
+        (fraction, "1.01", "train.py: --value: 1.01 is out of range; give a number from 0 to 1."),
+        (number, "-inf", "train.py: --value: -inf is out of range; give a finite number."),
+        (positive_int, "0", "train.py: --value: 0 is too small; give a whole number of at least 1."),
+        (positive_int, "2.5", "train.py: --value: '2.5' is not a whole number; give a whole number of at least 1."),
+        (positive_int, "", "train.py: --value: '' is not a whole number; give a whole number of at least 1."),
+        (non_negative_int, "-1", "train.py: --value: -1 is too small; give a whole number of at least 0."),
+        (seed, "4294967296", "train.py: --value: 4294967296 is too large; give a whole number from 0 to 4294967295."),
+        (
+            optional(positive_int),
+            "x",
+            "train.py: --value: 'x' is not a whole number; give a whole number of at least 1.",
+        ),
+    ],
+)
+def test_a_bad_number_is_one_line(
+    convert: Callable[[str], Any], text: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line names the option, what was there and what to give."""
+    assert complaint(convert, text, capsys) == line
+
+
+@pytest.mark.parametrize(("convert", "text"), [(model_name, "a/b"), (model_name, ""), (alias, "latest"), (alias, "v2")])
+def test_a_bad_name_is_refused_with_the_registry_s_rule(
+    convert: Callable[[str], Any], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The rules are those of `names.py`, and the message too."""
+    assert repr(text) in complaint(convert, text, capsys)
+
+
+def test_a_folder_has_to_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says from where a relative path was looked for."""
+    assert folder(str(tmp_path)) == tmp_path
+    line = complaint(folder, "nothing", capsys)
+    assert line == f"train.py: --value: there is no folder 'nothing' (seen from '{tmp_path}')."
+
+
+def parse(*arguments: str) -> Any:
+    """Parse the arguments of a training with its defaults."""
+    parser = training_parser("Train.", epochs=20, lr=1e-3, batch_size=64, patience=5, register_as="digits")
+    parser.prog = "train.py"
+    return parser.parse_args(arguments)
+
+
+def test_a_training_has_its_defaults() -> None:
+    """What is not given is what the project chose; an empty resume is none."""
+    args = vars(parse("--resume", ""))
+    assert args == {
+        "epochs": 20,
+        "lr": 1e-3,
+        "batch_size": 64,
+        "seed": 0,
+        "patience": 5,
+        "resume": "",
+        "register_as": "digits",
+        "evaluate": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--ecpohs", "3"], "train.py: unknown parameter '--ecpohs'; did you mean --epochs? --help lists all."),
+        (["--zzz=3"], "train.py: unknown parameter '--zzz'; --help lists all."),
+        (["--epoch", "3"], "train.py: unknown parameter '--epoch'; did you mean --epochs? --help lists all."),
+        (["3"], "train.py: unknown parameter '3'; --help lists all."),
+        (["--epochs"], "train.py: --epochs: expected one argument."),
+    ],
+)
+def test_an_unknown_option_is_one_line_with_the_nearest(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is abbreviated, so a typo is never taken for another option."""
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+def test_a_verb_s_own_options_are_known_to_the_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    """The nearest option is looked for below the verbs too."""
+    parser = Parser(prog="mlflow-pt-eval")
+    parser.add_subparsers().add_parser("evaluate").add_argument("--batch-size", type=positive_int)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(["evaluate", "--batch-sise", "3"])
+    assert "did you mean --batch-size?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "err"),
+    [
+        (BadInput("the file is empty."), 2, "train.py: the file is empty.\n"),
+        (CheckpointDamaged("none is whole."), 1, "train.py: none is whole.\n"),
+        (Interrupted(15), 143, ""),
+    ],
+)
+def test_an_error_of_ours_is_one_line_and_its_status(
+    error: BaseException, code: int, err: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A signal ends with 128 + its number."""
+    with pytest.raises(SystemExit) as caught, one_line_errors("train.py"):
+        raise error
+    assert caught.value.code == code
+    assert capsys.readouterr().err == err
+
+
+def test_any_other_exception_keeps_its_traceback() -> None:
+    """A bug in the user's loop is not ours to shorten."""
+    with pytest.raises(ZeroDivisionError), one_line_errors("train.py"):
+        math.fmod(1, 1 // 0)

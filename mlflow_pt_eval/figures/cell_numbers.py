@@ -1,0 +1,89 @@
+"""What is written into and beside the cells of a confusion matrix that is small enough for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from mlflow_pt_eval.figures import tint
+from mlflow_pt_eval.figures.cells import Cell, CellText
+from mlflow_pt_eval.figures.labels import compact, percent
+from mlflow_pt_eval.figures.style import MUTED, add_to, figure_of, widest
+
+Counts = npt.NDArray[np.int64]
+
+SPACIOUS: Final = 80  # px of a cell's side from which it holds both the count and the share
+ZEROS: Final = 10  # classes up to which an empty cell says 0
+LARGEST, SMALLEST = 15.0, 7.0  # points
+ZERO: Final = "#a7b0ba"
+COLUMNS: Final = 196  # px that `class_columns` takes
+
+
+def number_cells(ax: Axes, confusion: Counts, *, normalize: bool) -> None:
+    """Write the count or the share into every cell, and the other one below it where there is room."""
+    cell = ax.get_window_extent().width / len(confusion)
+    ink = _inks(confusion, normalize)
+    counts = [f"{n:,}" for n in confusion.ravel().tolist()]
+    shares = [percent(share, 1 if cell >= 45 else 0) for share in tint.shares(confusion).ravel().tolist()]
+    if cell >= SPACIOUS:
+        signed = [f"{share} %" for share in shares]
+        _write_two(ax, ink, *((signed, counts) if normalize else (counts, signed)), cell=cell)
+        return
+    if not normalize and _fit(counts, cell) < SMALLEST:
+        counts = [compact(n) for n in confusion.ravel().tolist()]
+    texts = shares if normalize else counts
+    ax.add_artist(CellText(_grid(texts, ink), _fit(texts, cell)))
+
+
+def _write_two(ax: Axes, ink: list[str], upper: list[str], lower: list[str], *, cell: float) -> None:
+    size = _fit(upper, cell)
+    ax.add_artist(CellText(_grid(upper, ink), size, shift=(0, 0.45 * size)))
+    ax.add_artist(CellText(_grid(lower, ink), min(9.5, _fit(lower, cell)), shift=(0, -0.75 * size)))
+
+
+def class_columns(ax: Axes, confusion: Counts) -> None:
+    """Write each class's size, recall and precision at the right of its row of *ax*."""
+    support, hits, predicted = (
+        confusion.sum(axis=1).tolist(),
+        np.diag(confusion).tolist(),
+        confusion.sum(axis=0).tolist(),
+    )
+    columns = {
+        "n": [f"{n:,}" if n < 100_000 else compact(n) for n in support],
+        "recall": [_ratio(h, n) for h, n in zip(hits, support, strict=True)],
+        "precision": [_ratio(h, n) for h, n in zip(hits, predicted, strict=True)],
+    }
+    rect = ax.get_window_extent()
+    top, row = figure_of(ax).bbox.height - rect.y1, rect.height / len(confusion)
+    cells = []
+    for right, (title, texts) in zip((52, 112, 182), columns.items(), strict=True):
+        cells.append(Cell(rect.x1 + right, top - 13, title, MUTED))
+        cells += [Cell(rect.x1 + right, top + (k + 0.5) * row, text) for k, text in enumerate(texts)]
+    add_to(figure_of(ax), CellText(cells, 9 if len(confusion) > 10 else 9.5, align=1))
+
+
+def _ratio(hits: int, of: int) -> str:
+    return f"{percent(hits / of)} %" if of else "–"
+
+
+def _inks(confusion: Counts, normalize: bool) -> list[str]:
+    """Return a colour for each cell's text, row by row; '' for an empty cell that says nothing."""
+    values = tint.shares(confusion) if normalize else confusion
+    correct = np.eye(len(confusion), dtype=bool)
+    colors = tint.paint(values, correct, normalize=normalize, scale=np.sqrt).reshape(-1, 3)
+    zero = ZERO if len(confusion) <= ZEROS else ""
+    return [tint.on(color) if n else zero for color, n in zip(colors, confusion.ravel().tolist(), strict=True)]
+
+
+def _grid(texts: list[str], ink: list[str]) -> list[Cell]:
+    count = round(len(texts) ** 0.5)
+    cells = (Cell(k % count, k // count, text, color) for k, (text, color) in enumerate(zip(texts, ink, strict=True)))
+    return [cell for cell in cells if cell.color]
+
+
+def _fit(texts: list[str], cell: float) -> float:
+    """Return the size in points at which the longest text fits into a cell of *cell* px with some air around it."""
+    return min(LARGEST, 0.36 * cell, 10 * 0.8 * cell / max(widest(texts, 10), 1))

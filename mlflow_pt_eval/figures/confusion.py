@@ -1,0 +1,127 @@
+"""Confusion matrices: numbers in the cells to 20 classes; above, a map of the errors and a list of the worst."""
+
+from __future__ import annotations
+
+from math import cos, radians, sin
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlflow_pt_eval.figures import tint
+from mlflow_pt_eval.figures.cell_numbers import COLUMNS, class_columns, number_cells
+from mlflow_pt_eval.figures.cells import Cell, CellText
+from mlflow_pt_eval.figures.confusion_labels import label_matrices
+from mlflow_pt_eval.figures.confusion_pairs import pairs_panel
+from mlflow_pt_eval.figures.labels import describe, display_names
+from mlflow_pt_eval.figures.style import DPI, MUTED, axis_labels, dress, figure_of, heading, place, sheet, ticks, widest
+from mlflow_pt_eval.metrics.result import Evaluation
+
+ANNOTATED: Final = 20  # classes up to which every cell holds its number
+NAMED: Final = 50  # classes up to which every row and column has its name
+SIDE: Final = 520  # px of the matrix, and so the most classes that have pixels of their own
+
+TRUE, PREDICTED = "true class", "predicted class"
+
+
+def confusion_matrix(evaluation: Evaluation, *, normalize: bool = False, ax: Axes | None = None) -> Figure:
+    """Draw the confusion matrix: row = true class, column = predicted class; blue = correct, orange = errors.
+
+    *normalize* shows each row in per cent of its class instead of counts. Up to 20 classes every cell holds its
+    number; above, colours show where the errors are and a list beside the matrix names the most frequent ones.
+    Above 520 classes each square of 2 px shows the largest of the cells that it covers. Multilabel: one 2 x 2 matrix
+    for each label, the 20 with the lowest F1 if there are more. With *ax* only the matrix itself is drawn, into it.
+    """
+    if evaluation.task == "multilabel":
+        return label_matrices(evaluation, normalize=normalize, ax=ax)
+    if len(evaluation.confusion) <= ANNOTATED:
+        return _annotated(evaluation, normalize, ax)
+    return _mapped(evaluation, normalize, ax)
+
+
+def _annotated(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:
+    names = display_names(evaluation.class_names)
+    if ax is None:
+        ax = _room(evaluation, names, normalize)
+        class_columns(ax, evaluation.confusion)
+    _show(ax, evaluation, normalize, scale=np.sqrt)
+    lines = np.arange(len(names) - 1) + 0.5
+    ax.hlines(lines, -0.5, len(names) - 0.5, color="white", linewidth=1.2)
+    ax.vlines(lines, -0.5, len(names) - 0.5, color="white", linewidth=1.2)
+    _name_axes(ax, names, slant=45, size=9)
+    number_cells(ax, evaluation.confusion, normalize=normalize)
+    return figure_of(ax)
+
+
+def _room(evaluation: Evaluation, names: list[str], normalize: bool) -> Axes:
+    """Make a figure with room for the names around the matrix, and for three columns at its right."""
+    side = SIDE if len(names) > 2 else 400
+    left = max(96, 50 + widest(names, 9))
+    figure = sheet(round(100 + side + 36 + _depth(names, side, 45, 9)), width=round(left + side + COLUMNS))
+    heading(figure, _title(normalize), describe(evaluation))
+    return place(figure, left, 100, side, side)
+
+
+def _mapped(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:
+    count = len(evaluation.confusion)
+    names = display_names(evaluation.class_names, 16) if count <= NAMED else []
+    if ax is None:
+        left = 44 + widest(names, 7) if names else 78
+        figure = sheet(round(70 + SIDE + 36 + (_depth(names, SIDE, 90, 7) if names else 20)))
+        heading(figure, _title(normalize), describe(evaluation))
+        pairs_panel(figure, left + SIDE + 26, evaluation, normalize=normalize, indices=not names)
+        ax = place(figure, left, 70, SIDE, SIDE)
+    _show(ax, evaluation, normalize, scale=tint.logarithm)
+    if names:
+        _name_axes(ax, names, slant=90, size=7)
+    else:
+        _number_axes(ax, count)
+    return figure_of(ax)
+
+
+def _title(normalize: bool) -> str:
+    return "Confusion matrix, % of each true class" if normalize else "Confusion matrix, counts"
+
+
+def _show(ax: Axes, evaluation: Evaluation, normalize: bool, scale: tint.Scale) -> None:
+    """Paint the cells, so that class k lies at k in both axes whatever the number of pixels."""
+    count = len(evaluation.confusion)
+    values = tint.shares(evaluation.confusion) if normalize else evaluation.confusion
+    colors = tint.paint(*tint.pool(values, count if count <= SIDE else SIDE // 2), normalize=normalize, scale=scale)
+    edges = (-0.5, count - 0.5, count - 0.5, -0.5)
+    ax.imshow(colors, interpolation="nearest", origin="upper", aspect="equal", extent=edges)
+    dress(ax)
+
+
+def _flat(names: list[str], side: float, size: float) -> bool:
+    return widest(names, size) < side / len(names) - 4
+
+
+def _depth(names: list[str], side: float, slant: float, size: float) -> float:
+    """Return the px that the names need below a matrix of *side* px."""
+    return 24 if _flat(names, side, size) else widest(names, size) * sin(radians(slant)) + 12
+
+
+def _name_axes(ax: Axes, names: list[str], *, slant: float, size: float) -> None:
+    """Write the classes' names below and at the left of the matrix, and what the axes are beyond them."""
+    side, last, points = ax.get_window_extent().width, len(names) - 0.5, 72 / DPI
+    below = [Cell(k, last, name, MUTED) for k, name in enumerate(names)]
+    ax.add_artist(CellText([Cell(-0.5, k, name, MUTED) for k, name in enumerate(names)], size, align=1, shift=(-4, 0)))
+    if _flat(names, side, size):
+        ax.add_artist(CellText(below, size, shift=(0, -size)))
+    else:
+        ax.add_artist(CellText(below, size, align=1, angle=slant, shift=(2 * cos(radians(slant)), -5)))
+    ax.set(xticks=[], yticks=[])
+    axis_labels(ax, PREDICTED, TRUE)
+    ax.xaxis.labelpad = _depth(names, side, slant, size) * points
+    ax.yaxis.labelpad = (widest(names, size) + 10) * points
+
+
+def _number_axes(ax: Axes, count: int) -> None:
+    """Mark about six round class indices on both axes."""
+    step = next(10**power * lead for power in range(1, 12) for lead in (1, 2, 5) if count <= 7 * 10**power * lead)
+    at = range(0, count, step)
+    for axis in (ax.xaxis, ax.yaxis):
+        ticks(axis, at, [f"{k:,}" for k in at])
+    axis_labels(ax, f"{PREDICTED} (index)", f"{TRUE} (index)")

@@ -1,0 +1,78 @@
+"""Multilabel confusion: one 2 x 2 matrix for each label, all in one pair of axes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+
+from mlflow_pt_eval.figures import tint
+from mlflow_pt_eval.figures.cells import Cell, CellText
+from mlflow_pt_eval.figures.labels import compact, describe, display_names, percent
+from mlflow_pt_eval.figures.style import INK, MUTED, board, figure_of, heading, sheet
+from mlflow_pt_eval.metrics.result import Evaluation
+
+SHOWN: Final = 20
+ACROSS: Final = 5
+CELL: Final = 62  # px of a cell's side
+APART_X, APART_Y = 172, 176  # px from one matrix to the next
+CORRECT: Final = np.array([[True, False], [False, True]])
+
+
+def label_matrices(evaluation: Evaluation, *, normalize: bool, ax: Axes | None) -> Figure:
+    """Draw [[true negatives, false positives], [false negatives, true positives]] of every label."""
+    shown = _chosen(evaluation)
+    rows = -(-len(shown) // ACROSS)
+    columns = -(-len(shown) // rows)
+    width, height = max(columns * APART_X, 640), rows * APART_Y + 34
+    if ax is None:
+        figure = sheet(76 + height, width=width + 24)
+        heading(figure, _title(normalize, len(shown), len(evaluation.class_names)), describe(evaluation))
+        ax = board(figure, 24, 66, width, height)
+    ax.set(xlim=(0, width), ylim=(height, 0), aspect="equal")
+    ax.set_axis_off()
+    _draw(ax, evaluation, shown, columns, normalize)
+    return figure_of(ax)
+
+
+def _chosen(evaluation: Evaluation) -> list[int]:
+    """Return the labels to show, in their own order: all, or those with the lowest F1."""
+    by_f1 = sorted(range(len(evaluation.per_class)), key=lambda k: evaluation.per_class[k].f1)
+    return sorted(by_f1[:SHOWN])
+
+
+def _title(normalize: bool, shown: int, count: int) -> str:
+    which = f", the {shown} of {count:,} labels with the lowest F1" if shown < count else ""
+    return f"Confusion by label, {'% of each row' if normalize else 'counts'}{which}"
+
+
+def _draw(ax: Axes, evaluation: Evaluation, shown: list[int], columns: int, normalize: bool) -> None:
+    names = display_names(evaluation.class_names, 20)
+    squares, colors, texts, titles = [], [], [], []
+    key = "In each: upper row = label absent, lower row = present; left column = predicted absent, right = present"
+    titles.append(Cell(0, 10, key, MUTED))
+    for slot, k in enumerate(shown):
+        left, top = APART_X * (slot % columns), 34 + APART_Y * (slot // columns)
+        titles.append(Cell(left, top + 10, names[k], INK))
+        counts = evaluation.confusion[k]
+        shares = tint.shares(counts)
+        paint = tint.paint(shares if normalize else counts, CORRECT, normalize=normalize, scale=np.sqrt)
+        for i, j in np.ndindex(2, 2):
+            x, y = left + CELL * j, top + 22 + CELL * i
+            squares.append([(x, y), (x + CELL, y), (x + CELL, y + CELL), (x, y + CELL)])
+            colors.append(paint[i, j] / 255)
+            text = f"{percent(float(shares[i, j]))} %" if normalize else f"{counts[i, j]:,}"
+            texts.append(
+                Cell(
+                    x + CELL / 2,
+                    y + CELL / 2,
+                    text if len(text) < 9 else compact(int(counts[i, j])),
+                    tint.on(paint[i, j]),
+                )
+            )
+    ax.add_collection(PolyCollection(squares, facecolors=colors, edgecolors="white", linewidths=1.2), autolim=False)
+    ax.add_artist(CellText(texts, 9.5))
+    ax.add_artist(CellText(titles, 9, align=0))

@@ -1,0 +1,114 @@
+"""What ROC and precision-recall figures share: the square, the legend beside it, the bundle of many curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mlflow_pt_eval.figures.style import (
+    FAINT,
+    MUTED,
+    axis_labels,
+    dress,
+    figure_of,
+    heading,
+    legend,
+    place,
+    sheet,
+    ticks,
+)
+from mlflow_pt_eval.metrics.result import Floats
+
+NAMED: Final = 10  # curves up to which each has its own colour and label
+WORST: Final = 3  # curves that are named of more than that
+BUNDLE: Final = 200  # curves that a bundle shows at most
+SIDE: Final = 540  # px of the square
+DASHED: Final[dict[str, Any]] = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (4, 3))}
+
+Points = tuple[Floats, Floats]
+Look = dict[str, Any]
+
+
+@dataclass
+class Sheet:
+    """Axes over [0, 1] x [0, 1] that curves are drawn into, and the legend's entries so far."""
+
+    ax: Axes
+    own: bool  # whether the figure is ours, with the legend's place beside the axes
+    entries: list[tuple[Any, str]] = field(default_factory=list)
+    drawn: list[tuple[list[Points], Look]] = field(default_factory=list)
+
+    def line(self, points: Points, label: str, **look: Any) -> None:
+        """Draw a curve and give it an entry in the legend."""
+        self.drawn.append(([points], {"linewidth": 1.6, "linestyle": "-", **look}))
+        self.entries.append((draw_curves(self.ax, *self.drawn[-1]), label))
+
+    def bundle(self, curves: Sequence[Points], label: str) -> None:
+        """Draw many curves as a light background with one entry in the legend."""
+        look: Look = {"linewidth": 0.8, "linestyle": "-", "color": "#4d7ea8", "zorder": 1}
+        self.drawn.append((list(curves), {**look, "alpha": max(0.15, min(0.6, 12 / len(curves)))}))
+        draw_curves(self.ax, *self.drawn[-1])
+        self.entries.append((Line2D([], [], marker="", **{**look, "alpha": 0.6}), label))
+
+    def point(self, x: float, y: float, label: str, **look: Any) -> None:
+        """Mark a point and give it an entry in the legend."""
+        edge: Look = {"markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1}
+        mark = Line2D([x], [y], linestyle="none", zorder=5, **edge, **look)
+        self.ax.add_line(mark)
+        self.entries.append((mark, label))
+
+    def words(self, label: str) -> None:
+        """Add a line of words to the legend."""
+        self.entries.append((Line2D([], [], linestyle="none", marker=""), label))
+
+    def finish(self, title: str, *, corner: str) -> Figure:
+        """Add the legend, beside the axes in our own figure, in *corner* of somebody else's; return the figure."""
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.03, 1.0)} if self.own else {"loc": corner}
+        legend(self.ax, self.entries, title=title, **beside)
+        return figure_of(self.ax)
+
+
+def draw_curves(ax: Axes, curves: Sequence[Points], look: Look) -> LineCollection:
+    """Draw *curves* with one look into *ax*, whose limits stay."""
+    lines = LineCollection([np.column_stack(points) for points in curves], **{"zorder": 3, **look})
+    ax.add_collection(lines, autolim=False)
+    return lines
+
+
+def open_sheet(ax: Axes | None, *, title: str, subtitle: str, x: str, y: str) -> Sheet:
+    """Make the axes of a figure with *title*, or dress *ax*."""
+    own = ax is None
+    if ax is None:
+        figure = sheet(SIDE + 136)
+        heading(figure, title, subtitle)
+        ax = place(figure, 74, 74, SIDE, SIDE)
+    unit_square(dress(ax), x, y)
+    return Sheet(ax, own)
+
+
+def unit_square(ax: Axes, x: str, y: str) -> None:
+    """Set both axes to [0, 1] with a little air, a grid of fifths, and their names."""
+    fifths = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    for axis in (ax.xaxis, ax.yaxis):
+        ticks(axis, fifths, [f"{at:.1f}" for at in fifths])
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", axisbelow=True)
+    ax.grid(True, color=FAINT, linewidth=0.5, linestyle="-", alpha=1.0)
+    axis_labels(ax, x, y)
+
+
+def spread(order: Sequence[int], limit: int = BUNDLE) -> list[int]:
+    """Return at most *limit* of *order*, evenly spread over it with both ends."""
+    picked = np.linspace(0, len(order) - 1, min(limit, len(order))).round().astype(int)
+    return [order[k] for k in picked]
+
+
+def bundle_label(shown: int, of: int, what: str) -> str:
+    """Say which curves a bundle holds."""
+    return f"all {of:,} {what}" if shown == of else f"{shown:,} of {of:,} {what}"

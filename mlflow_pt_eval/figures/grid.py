@@ -1,0 +1,117 @@
+"""Images with captions: the mistakes that cost most, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.figures.cells import Cell, CellText
+from mlflow_pt_eval.figures.labels import drawable, shorten
+from mlflow_pt_eval.figures.style import INK, MUTED, WIDTH, board, figure_of, heading, note, sheet
+
+Pixels = npt.NDArray[np.uint8]
+
+ACROSS: Final = 6  # images in a row
+STEP: Final = (WIDTH - 48) // ACROSS  # px from one to the next
+LARGEST: Final = 128  # px of an image's longer side
+BUDGET: Final = 230_000  # px of all images together: even noise, in 256 colours, is less than 300 kB then
+LINES: Final = 3  # of a caption
+SMALLEST: Final = 8  # px; narrower arrays are no pictures
+
+
+def is_image(array: npt.NDArray[Any]) -> bool:
+    """Say whether `image_grid` can show *array*: (H, W), (H, W, C) or (C, H, W), C = 1, 3 or 4, at least 8 x 8 px."""
+    shape = _planes_last(array).shape if array.ndim == 3 else array.shape
+    return array.ndim in (2, 3) and min(shape[:2]) >= SMALLEST and (len(shape) == 2 or shape[2] in (1, 3, 4))
+
+
+def image_grid(
+    images: Sequence[npt.NDArray[Any]],
+    captions: Sequence[str],
+    *,
+    title: str = "Worst mistakes",
+    subtitle: str = "",
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw *images* row by row, each with up to three lines of caption below it; into *ax* if it is given.
+
+    uint8, booleans and floats in [0, 1] are shown as they are; anything else, such as normalised inputs, is stretched
+    from its smallest to its largest finite value. BadInput if there is not one caption an image, or `is_image` says
+    no to one.
+    """
+    _check(images, captions)
+    side = min(LARGEST, int((BUDGET / max(len(images), 1)) ** 0.5))
+    rows, tall = max(-(-len(images) // ACROSS), 1), side + 14 * LINES + 18
+    if ax is None:
+        figure = sheet(76 + rows * tall)
+        heading(figure, title, subtitle)
+        ax = board(figure, 24, 70, WIDTH - 48, rows * tall)
+    paper = np.full((rows * tall, WIDTH - 48, 3), 255, np.uint8)
+    lines: list[Cell] = []
+    for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        top, left = tall * (k // ACROSS), STEP * (k % ACROSS)
+        tile = _tile(image, side)
+        paper[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+        lines += _caption(caption, left, top + side + 12)
+    ax.imshow(paper, interpolation="nearest", origin="upper", extent=(0, WIDTH - 48, rows * tall, 0), aspect="equal")
+    ax.set_axis_off()
+    ax.add_artist(CellText(lines, 8, align=0))
+    if not images:
+        note(ax, "There is nothing to show.")
+    return figure_of(ax)
+
+
+def _check(images: Sequence[npt.NDArray[Any]], captions: Sequence[str]) -> None:
+    if len(images) != len(captions):
+        raise BadInput(f"image_grid got {len(images)} images and {len(captions)} captions; give one caption an image.")
+    for k, image in enumerate(images):
+        if not is_image(image):
+            raise BadInput(
+                f"image {k} has shape {image.shape}; image_grid shows (H, W), (H, W, C) and (C, H, W) "
+                f"with 1, 3 or 4 channels, {SMALLEST} x {SMALLEST} px at least."
+            )
+
+
+def _planes_last(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return (C, H, W) as (H, W, C); what has its channels last already stays."""
+    first = array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4)
+    return np.moveaxis(array, 0, 2) if first else array
+
+
+def _tile(image: npt.NDArray[Any], side: int) -> Pixels:
+    """Return *image* as RGB whose longer side is at most *side* px: whole multiples when it is small, else shrunk."""
+    pixels = _bytes(_planes_last(image) if image.ndim == 3 else image[..., None])
+    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
+    if longer <= side:
+        return pixels.repeat(side // longer, axis=0).repeat(side // longer, axis=1)
+    size = (max(width * side // longer, 1), max(height * side // longer, 1))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BOX))
+
+
+def _bytes(image: npt.NDArray[Any]) -> Pixels:
+    """Return *image* as uint8, stretched unless its values are ones that pictures have."""
+    if image.dtype == np.uint8:
+        return image
+    values = image.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    if low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
+    result: Pixels = (scaled * 255).round().astype(np.uint8)
+    return result
+
+
+def _caption(text: str, left: float, top: float) -> list[Cell]:
+    lines = text.splitlines()[:LINES]
+    inks = [INK, *[MUTED] * (LINES - 1)]
+    return [Cell(left, top + 14 * row, shorten(drawable(line), 21), inks[row]) for row, line in enumerate(lines)]

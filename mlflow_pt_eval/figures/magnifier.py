@@ -1,0 +1,55 @@
+"""The upper left corner of a ROC figure enlarged, where all the curves of a good model are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from mlflow_pt_eval.figures.curve_sheet import Points, Sheet, draw_curves
+from mlflow_pt_eval.figures.style import DPI, FAINT, MUTED, add_to, figure_of, place, say, ticks
+
+SIZES: Final = (0.02, 0.05, 0.1, 0.2)  # sides of the corner
+SIDE: Final = 310  # px of what it is enlarged to
+
+
+def corner_size(curves: Sequence[Points]) -> float | None:
+    """Return the side of the smallest corner in which every curve bends well inside; None if there is none.
+
+    None as well where the curves run along the axes: there is nothing to enlarge.
+    """
+    if not curves or all(_height(points, SIZES[0] / 10) > 1 - SIZES[0] / 10 for points in curves):
+        return None
+    return next((size for size in SIZES if all(_height(points, size / 2) > 1 - size for points in curves)), None)
+
+
+def _height(points: Points, at: float) -> float:
+    return float(np.interp(at, *points))
+
+
+def magnify(sheet: Sheet, size: float) -> None:
+    """Draw the corner of *size* again in the empty lower right of our own figure."""
+    figure, rect = figure_of(sheet.ax), sheet.ax.get_window_extent()
+    top = figure.get_size_inches()[1] * DPI - rect.y1
+    cover = Rectangle(
+        (rect.x1 - SIDE - 70, top + rect.height - SIDE - 74), SIDE + 60, SIDE + 50, color="white", linewidth=0, zorder=1
+    )
+    add_to(figure, cover)
+    inset = place(figure, rect.x1 - SIDE - 22, top + rect.height - SIDE - 50, SIDE, SIDE)
+    for curves, look in sheet.drawn:
+        draw_curves(inset, curves, look)
+    _frame(inset, size)
+    x, y = np.array([0, size, size, 0, 0]), np.array([1, 1, 1 - size, 1 - size, 1])
+    sheet.ax.plot(x, y, color=MUTED, linewidth=0.8, linestyle="-", marker="")
+    say(inset, 0, 1.03, "the upper left corner, enlarged", color=MUTED, transform=inset.transAxes)
+
+
+def _frame(inset: Axes, size: float) -> None:
+    air = size / 60
+    inset.set(xlim=(-air, size), ylim=(1 - size, 1 + air), zorder=2)
+    ticks(inset.xaxis, [0, size / 2, size], ["0", f"{size / 2:g}", f"{size:g}"])
+    ticks(inset.yaxis, [1 - size, 1 - size / 2, 1], [f"{1 - size:g}", f"{1 - size / 2:g}", "1"])
+    inset.grid(True, color=FAINT, linewidth=0.5, linestyle="-", alpha=1.0)

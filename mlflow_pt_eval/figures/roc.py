@@ -1,0 +1,128 @@
+"""ROC curves: of one evaluation, and of several laid over each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mlflow_pt_eval.figures.curve_sheet import DASHED, NAMED, WORST, Points, Sheet, bundle_label, open_sheet, spread
+from mlflow_pt_eval.figures.labels import describe, display_names, drawable, score, shorten
+from mlflow_pt_eval.figures.magnifier import corner_size, magnify
+from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, note, series
+from mlflow_pt_eval.figures.thinning import thin_monotone
+from mlflow_pt_eval.metrics.result import Evaluation, RocCurve, ThresholdTable
+from mlflow_pt_eval.metrics.tables import auc_band
+
+TITLES: Final = {
+    "binary": "ROC curve",
+    "multiclass": "ROC curves, one class against the rest",
+    "multilabel": "ROC curves by label",
+}
+UNDEFINED: Final = "No ROC curve is defined:\nno class has both samples that are it\nand samples that are not."
+
+
+def roc_curve(evaluation: Evaluation, *, ax: Axes | None = None) -> Figure:
+    """Draw the ROC curves: one for binary, else one a class against the rest, with their macro and micro averages.
+
+    Binary marks the thresholds with the largest Youden's J and the best F1. Up to 10 classes each has a colour;
+    more are a light bundle in which the three with the smallest AUC are named. Curves that keep to the upper left
+    corner are shown enlarged as well. What is drawn is thinned to 1/1000 of the axes; every AUC is that of all
+    points. With *ax* the curves and their legend are drawn into it.
+    """
+    sheet = _open(ax, TITLES[evaluation.task], describe(evaluation))
+    curves = evaluation.curves.roc
+    if not curves:
+        note(sheet.ax, UNDEFINED)
+        return figure_of(sheet.ax)
+    if evaluation.task == "binary":
+        _single(sheet, evaluation, curves[-1])
+        return _finish(sheet, "")
+    _averages(sheet, evaluation)
+    _classes(sheet, evaluation)
+    return _finish(sheet, "AUC")
+
+
+def roc_overlay(evaluations: Mapping[str, Evaluation], *, ax: Axes | None = None) -> Figure:
+    """Draw one ROC curve an evaluation: the binary one, or the macro average; *evaluations* are keyed by their labels.
+
+    What has no such curve keeps its entry in the legend, which says so. With *ax* it is drawn into that.
+    """
+    first = next(iter(evaluations.values()), None)
+    sheet = _open(ax, "ROC curves compared", "" if first is None else describe(first, model=False))
+    if first is None:
+        note(sheet.ax, "There is nothing to compare.")
+        return figure_of(sheet.ax)
+    for place, (label, evaluation) in enumerate(evaluations.items()):
+        name, curve = shorten(drawable(label), 24), _representative(evaluation)
+        if curve is None:
+            sheet.words(f"not defined  {name}")
+        else:
+            sheet.line(_thin(curve), f"{score(curve.auc)}  {name}", **{**series(place), "linewidth": 2})
+    return _finish(sheet, "AUC" if first.task == "binary" else "AUC, macro average")
+
+
+def _representative(evaluation: Evaluation) -> RocCurve | None:
+    curves = evaluation.curves
+    return next(iter(curves.roc[-1:]), None) if evaluation.task == "binary" else curves.roc_macro
+
+
+def _open(ax: Axes | None, title: str, subtitle: str) -> Sheet:
+    sheet = open_sheet(ax, title=title, subtitle=subtitle, x="false positive rate", y="true positive rate (recall)")
+    sheet.ax.plot([0, 1], [0, 1], marker="", **DASHED)
+    return sheet
+
+
+def _finish(sheet: Sheet, title: str) -> Figure:
+    size = corner_size([curves[0] for curves, _ in sheet.drawn if len(curves) == 1])
+    if sheet.own and size is not None:
+        magnify(sheet, size)
+    return sheet.finish(title, corner="lower right")
+
+
+def _single(sheet: Sheet, evaluation: Evaluation, curve: RocCurve) -> None:
+    text = [f"AUC {score(curve.auc)}: {auc_band(curve.auc)}", f"of “{shorten(drawable(curve.name), 24)}”"]
+    if "roc_auc" in evaluation.intervals:
+        low, high = evaluation.intervals["roc_auc"]
+        text.insert(1, f"95 % {score(low)} to {score(high)}")
+    sheet.line(_thin(curve), "\n".join(text), color=BLUE, linewidth=2)
+    table = evaluation.curves.thresholds
+    if table is None or not len(table.threshold):
+        return
+    youden, best = table.youden_index, table.best_f1_index
+    gain = f"Youden's J {score(float(table.tpr[youden] - table.fpr[youden]))}"
+    sheet.point(*_at(table, youden, gain), marker="o", color=VERMILION)
+    sheet.point(*_at(table, best, f"best F1 {score(float(table.f1[best]))}"), marker="D", color=GREEN)
+
+
+def _at(table: ThresholdTable, row: int, what: str) -> tuple[float, float, str]:
+    fpr, tpr, threshold = float(table.fpr[row]), float(table.tpr[row]), float(table.threshold[row])
+    return fpr, tpr, f"{what}\nat threshold {threshold:.4g}\nTPR {score(tpr, 3)}, FPR {score(fpr, 3)}"
+
+
+def _averages(sheet: Sheet, evaluation: Evaluation) -> None:
+    macro, micro = evaluation.curves.roc_macro, evaluation.curves.roc_micro
+    if macro is not None:
+        sheet.line(_thin(macro), f"{score(macro.auc)}  macro average", color=INK, linewidth=2.6, zorder=4)
+    if micro is not None:
+        look = {"color": MUTED, "linewidth": 2.6, "linestyle": (0, (1.6, 0.8)), "zorder": 4}
+        sheet.line(_thin(micro), f"{score(micro.auc)}  micro average", **look)
+
+
+def _classes(sheet: Sheet, evaluation: Evaluation) -> None:
+    curves, what = evaluation.curves.roc, "labels" if evaluation.task == "multilabel" else "classes"
+    names = display_names([curve.name for curve in curves], 20)
+    chosen = list(range(len(curves)))
+    if len(curves) > NAMED:
+        order = sorted(chosen, key=lambda k: curves[k].auc)
+        chosen, shown = order[:WORST], spread(order)
+        sheet.bundle([_thin(curves[k], 200) for k in shown], bundle_label(len(shown), len(curves), what))
+        sheet.words(f"The lowest of {len(curves):,}:")
+    for place, k in enumerate(chosen):
+        sheet.line(_thin(curves[k]), f"{score(curves[k].auc)}  {names[k]}", **series(place))
+
+
+def _thin(curve: RocCurve, cells: int = 1000) -> Points:
+    return thin_monotone(curve.fpr, curve.tpr, cells)

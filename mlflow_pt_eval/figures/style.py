@@ -1,0 +1,171 @@
+"""How every figure looks: sizes in pixels, colours that colour-blind readers tell apart, one typeface.
+
+Everything is set on the objects themselves, never in `rcParams`: a figure looks the same whatever style the
+user's own plots have, and drawing one changes nothing for them. Text is never read as mathtext or TeX, since
+class names may hold any character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+from matplotlib import font_manager
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Affine2D
+
+DPI: Final = 100
+WIDTH: Final = 900  # px: what the MLflow UI shows without scaling in a wide pane, and halves in a narrow one
+
+INK: Final = "#1f2933"
+MUTED: Final = "#5b6673"
+FAINT: Final = "#d3d9e0"
+
+# Okabe and Ito's colours without their yellow, which white paper swallows; dashes tell the second round apart.
+_COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+BLUE, VERMILION, GREEN = _COLORS[:3]
+_DASHES: Final = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)))
+
+# Typefaces for scripts that matplotlib's own lacks; used where the machine has them.
+_WIDER: Final = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Nirmala UI",
+)
+
+
+def series(index: int) -> dict[str, Any]:
+    """Return the colour and the dashes of the *index*-th curve: distinct up to 24."""
+    return {"color": _COLORS[index % len(_COLORS)], "linestyle": _DASHES[index // len(_COLORS) % len(_DASHES)]}
+
+
+@cache
+def families() -> tuple[str, ...]:
+    """Return the typefaces that text is set in, the first that has a glyph winning."""
+    installed = set(font_manager.get_font_names())
+    return ("DejaVu Sans", *(name for name in _WIDER if name in installed))
+
+
+@cache
+def glyphs() -> frozenset[int]:
+    """Return the code points that some typeface of `families` can draw."""
+    fonts = (font_manager.get_font(font_manager.findfont(name)) for name in families())
+    return frozenset(point for font in fonts for point in font.get_charmap())
+
+
+@cache
+def _ruler() -> Any:
+    return FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()
+
+
+def widest(texts: Sequence[str], size: float) -> float:
+    """Return the width in px of the longest of *texts*, set in *size* points."""
+    font = font_manager.FontProperties(family=list(families()), size=size)
+    return max((_ruler().get_text_width_height_descent(text, font, False)[0] for text in set(texts)), default=0.0)
+
+
+def lettering(size: float, color: str = INK, **more: Any) -> dict[str, Any]:
+    """Return the properties of a text of *size* points that no `rcParams` can change."""
+    plain = {"fontfamily": list(families()), "fontstyle": "normal", "fontweight": "normal", "fontvariant": "normal"}
+    return {**plain, "fontsize": size, "color": color, "usetex": False, "parse_math": False, **more}
+
+
+def sheet(height: int, width: int = WIDTH) -> Figure:
+    """Return an empty white figure of *width* x *height* px with an Agg canvas."""
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", layout=None)
+    figure.set_layout_engine("none")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Add axes to *figure* at a rectangle in px from its top left corner."""
+    across, down = figure.get_size_inches() * DPI
+    return dress(figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down)))
+
+
+def board(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Add a bare area to *figure* whose data coordinates are px from its own top left corner."""
+    ax = place(figure, left, top, width, height)
+    ax.set(xlim=(0, width), ylim=(height, 0))
+    ax.set_axis_off()
+    return ax
+
+
+def add_to(figure: Figure, artist: Artist) -> None:
+    """Add *artist* to *figure*, its coordinates being px from its top left corner."""
+    across, down = figure.get_size_inches() * DPI
+    artist.set_transform(Affine2D().scale(1 / across, -1 / down).translate(0, 1) + figure.transFigure)
+    figure.add_artist(artist)
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the whole figure that *ax* belongs to."""
+    return ax.figure if isinstance(ax.figure, Figure) else ax.figure.figure
+
+
+def dress(ax: Axes) -> Axes:
+    """Give *ax* the house's frame, ticks and background."""
+    ax.set_facecolor("white")
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=FAINT, linewidth=0.8)
+    ax.minorticks_off()
+    ax.grid(False)
+    ax.tick_params(direction="out", length=3, width=0.8, color=FAINT, bottom=True, left=True, top=False, right=False)
+    ax.tick_params(labelbottom=True, labelleft=True, labeltop=False, labelright=False)
+    return ax
+
+
+def ticks(axis: Axis, at: Sequence[float], labels: Sequence[str], *, size: float = 9, **more: Any) -> None:
+    """Put *labels* at the positions *at* of *axis*, as plain text."""
+    axis.set_ticks(at, labels, **lettering(size, MUTED, **more))
+
+
+def axis_labels(ax: Axes, x: str, y: str, *, size: float = 10) -> None:
+    """Name both axes."""
+    ax.set_xlabel(x, **lettering(size, MUTED))
+    ax.set_ylabel(y, **lettering(size, MUTED))
+
+
+def say(ax: Axes, x: float, y: float, text: str, *, size: float = 9, color: str = INK, **more: Any) -> Text:
+    """Write *text* at (x, y) of *ax*, in data coordinates unless a transform is given."""
+    return ax.text(x, y, text, **lettering(size, color, **more))
+
+
+def note(ax: Axes, text: str) -> None:
+    """Write *text* in the middle of *ax*: why there is nothing else to see."""
+    box = {"facecolor": "white", "edgecolor": FAINT, "boxstyle": "round,pad=0.6"}
+    middle = {"transform": ax.transAxes, "ha": "center", "va": "center", "linespacing": 1.5}
+    say(ax, 0.5, 0.5, text, size=10.5, color=MUTED, bbox=box, **middle)
+
+
+def heading(figure: Figure, title: str, subtitle: str = "", *, left: float = 24) -> None:
+    """Write a title and a line of small print at the top left of *figure*."""
+    across, down = figure.get_size_inches() * DPI
+    figure.text(left / across, 1 - 16 / down, title, **lettering(13.5, va="top", fontweight="bold"))
+    figure.text(left / across, 1 - 41 / down, subtitle, **lettering(9.5, MUTED, va="top"))
+
+
+def legend(ax: Axes, entries: Sequence[tuple[Any, str]], *, title: str = "", **where: Any) -> None:
+    """Add a legend whose labels may begin with '_' or hold '$', which matplotlib's own hides or sets as a formula."""
+    frame = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "facecolor": "white", "fancybox": False}
+    handles = [handle for handle, _ in entries]
+    made = ax.legend(handles, ["x"] * len(handles), **{"borderaxespad": 0, "handlelength": 2.4, **frame, **where})
+    for text, (_, label) in zip(made.get_texts(), entries, strict=True):
+        text.set(text=label, linespacing=1.4, **lettering(9.5))
+    made.set_title(title)
+    made.get_title().set(**lettering(9.5, MUTED))
+    made.set_alignment("left")

@@ -1,0 +1,76 @@
+"""Colours of a confusion matrix: blue for what is right, orange for errors, each with a scale that shows rare cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+Scale = Callable[[npt.NDArray[Any]], npt.NDArray[np.float64]]
+
+EMPTY = (247, 249, 250)
+
+
+@cache
+def ramp(name: str) -> Pixels:
+    """Return 256 colours (256, 3) of matplotlib's map *name*, its palest part left out: one case must be seen."""
+    colors: Pixels = (matplotlib.colormaps[name](np.linspace(0.17, 0.97, 256))[:, :3] * 255).round().astype(np.uint8)
+    return colors
+
+
+def shares(confusion: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return each row of *confusion* (K, K) divided by its sum; rows of absent classes are 0."""
+    return confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+
+
+def logarithm(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return log2(1 + values): for counts that span many powers of ten."""
+    result: npt.NDArray[np.float64] = np.log2(1.0 + values)
+    return result
+
+
+def levels(values: npt.NDArray[Any], correct: Mask, *, normalize: bool, scale: Scale) -> npt.NDArray[np.float64]:
+    """Return the place in [0, 1] of each value on its colour scale.
+
+    Counts are on one scale, square root or logarithm. Shares are linear for what is right and by their square root
+    for errors. On a linear scale errors of a few per cent would look like none.
+    """
+    if normalize:
+        return np.where(correct, values, np.sqrt(values))
+    result: npt.NDArray[np.float64] = scale(values) / scale(np.array(max(values.max(initial=0), 1)))
+    return result
+
+
+def paint(values: npt.NDArray[Any], correct: Mask, *, normalize: bool, scale: Scale) -> Pixels:
+    """Return the colours (..., 3) of *values*, zero being almost white."""
+    at = (levels(values, correct, normalize=normalize, scale=scale) * 255).round().astype(np.uint8)
+    colors = np.where(correct[..., None], ramp("Blues")[at], ramp("Oranges")[at])
+    colors[values == 0] = EMPTY
+    return colors
+
+
+def pool(values: npt.NDArray[Any], size: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Shrink a matrix (K, K) to (size, size) blocks, and say which of them show what is right.
+
+    A block shows the largest value in it, so that no lone error fades; a block on the diagonal shows its diagonal.
+    """
+    diagonal, errors = np.diag(values), values.copy()
+    np.fill_diagonal(errors, 0)
+    if size < len(values):
+        starts = np.arange(size) * len(values) // size
+        errors = np.maximum.reduceat(np.maximum.reduceat(errors, starts, axis=0), starts, axis=1)
+        diagonal = np.maximum.reduceat(diagonal, starts)
+    correct = np.diag(diagonal > 0)
+    errors[correct] = diagonal[diagonal > 0]
+    return errors, correct
+
+
+def on(color: npt.NDArray[np.uint8]) -> str:
+    """Return the ink that is read best on *color* (3,), by its luma (ITU-R BT.601)."""
+    return "white" if color @ np.array([0.299, 0.587, 0.114]) < 140 else "#1f2933"

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mlflow_pt_eval.names import KIND_TRAINING, TAG_ATTEMPT, TAG_ATTEMPTS, TAG_INTERRUPTED, TAG_KIND
@@ -27,6 +27,7 @@ class Attempt:
     born: str
     started: float  # seconds since the epoch
     resumed_from: str | None = None
+    ended: bool = False
 
     def encode(self) -> str:
         """Return the tag's text."""
@@ -38,14 +39,14 @@ class Attempt:
         return self.host == socket.gethostname() and _born(self.pid) != self.born
 
     @property
-    def is_alive(self) -> bool:
-        """Whether the process is known to run on this host."""
-        return self.host == socket.gethostname() and _born(self.pid) == self.born
+    def is_at_work(self) -> bool:
+        """Whether the process is known to run on this host, and has not ended the attempt itself."""
+        return self.host == socket.gethostname() and _born(self.pid) == self.born and not self.ended
 
     @property
-    def is_this_process(self) -> bool:
-        """Whether it is the process that asks."""
-        return self.is_alive and self.pid == os.getpid()
+    def is_by_this_process(self) -> bool:
+        """Whether the process that asks has made the attempt, ended or not."""
+        return self.host == socket.gethostname() and self.pid == os.getpid() and _born(self.pid) == self.born
 
 
 def last_attempt(tags: Mapping[str, str]) -> Attempt | None:
@@ -64,6 +65,11 @@ def begin(store: Store, run_id: str, tags: Mapping[str, str], resumed_from: str 
     noted = [*json.loads(tags.get(TAG_ATTEMPTS, "[]")), asdict(attempt)][-_KEPT:]
     set_tags(store, run_id, {TAG_ATTEMPT: attempt.encode(), TAG_ATTEMPTS: json.dumps(noted, sort_keys=True)})
     return attempt
+
+
+def end(store: Store, run_id: str, attempt: Attempt) -> None:
+    """Note that the attempt is over, however it ended."""
+    set_tags(store, run_id, {TAG_ATTEMPT: replace(attempt, ended=True).encode()})
 
 
 def mark_dead(store: Store, experiment_id: str) -> list[str]:

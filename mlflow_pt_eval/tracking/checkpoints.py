@@ -22,8 +22,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from mlflow_pt_eval.errors import CheckpointDamaged, NotFound, StorageFailed
-from mlflow_pt_eval.files import sha256_file
+from mlflow_pt_eval.errors import CheckpointDamaged, NotFound
+from mlflow_pt_eval.files import sha256_file, storage_errors, sync_folder
 from mlflow_pt_eval.names import CHECKPOINTS_DIR, MANIFEST_FILE, CheckpointName
 from mlflow_pt_eval.records import FileEntry, Manifest
 from mlflow_pt_eval.tracking.runs import get_run
@@ -150,16 +150,8 @@ class Checkpoints:
 
     @contextmanager
     def _storage(self, what: str) -> Iterator[None]:
-        with reaching(self.store, what):
-            try:
-                yield
-            except OSError as error:
-                # requests' and our own errors are OSErrors too; only the operating system's carry a number.
-                if isinstance(error, StorageFailed) or error.errno is None:
-                    raise
-                raise StorageFailed(
-                    error.errno, f"{what}: {error.strerror} ({error.filename or self.folder})."
-                ) from error
+        with reaching(self.store, what), storage_errors(self.folder or "the artifact store"):
+            yield
 
 
 def verify_file(name: CheckpointName, path: Path, entry: FileEntry) -> None:
@@ -175,7 +167,8 @@ def verify_file(name: CheckpointName, path: Path, entry: FileEntry) -> None:
 def newest_first(checkpoints: Checkpoints, epoch: int | None = None, step: int | None = None) -> list[CheckpointName]:
     """List the committed checkpoints of an epoch or a step (or all), newest first; NotFound says what there is."""
     committed = checkpoints.committed()
-    fitting = [n for n in committed if epoch in (None, n.epoch) and step in (None, n.step)]
+    # An epoch's checkpoint is that of its end; one from its middle is asked for by its step.
+    fitting = [n for n in committed if (epoch is None or (n.complete and n.epoch == epoch)) and step in (None, n.step)]
     if (epoch is not None or step is not None) and not fitting:
         there = ", ".join(map(str, committed)) or "none"
         wanted = " and ".join(f"{k} {v}" for k, v in (("epoch", epoch), ("step", step)) if v is not None)
@@ -196,12 +189,4 @@ def _move(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
         part.replace(target)
         source.unlink()
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(target.parent)

@@ -1,0 +1,46 @@
+"""`mlflow-pt-eval compare NAME [VERSION …]`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mlflow_pt_eval.cli.output import print_json, print_table
+from mlflow_pt_eval.cli.params import optional
+
+
+def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verb to the command line."""
+    text = "compare versions of a model on one data set: paired differences, tests, what flipped"
+    example = "example: mlflow-pt-eval compare digits 1 2 --data projects.digits.data:test"
+    parser = verbs.add_parser("compare", help=text, description=text.capitalize() + ".", epilog=example, parents=[common])
+    add = parser.add_argument
+    add("name", metavar="NAME", help="the registered model, or model URIs in the place of versions")
+    add("versions", metavar="VERSION", nargs="*", help="versions or aliases (all versions)")
+    add("--data", metavar="SPEC", type=optional(str), help="evaluate what has no evaluation yet on this data")
+    add("--baseline", type=optional(str), help="the version or alias that differences are taken to (the first)")
+    add("--split", default="test", help="which evaluations to compare (test)")
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, print the table."""
+    from mlflow_pt_eval.comparison import compare
+
+    versions = [version for version in args.versions if version]
+    wanted = [_uri(args.name, version) for version in versions] if versions else args.name
+    baseline = None if args.baseline is None else _uri(args.name, args.baseline)
+    result = compare(wanted, args.data, baseline=baseline, split=args.split)
+    if args.json:
+        print_json(result.to_json())
+        return 0
+    frame = result.frame()
+    print_table(list(frame.columns), frame.astype(object).where(frame.notna(), None).to_numpy().tolist())
+    return 0
+
+
+def _uri(name: str, version: str) -> str:
+    if ":" in version:
+        return version
+    return f"models:/{name}/{version}" if version.isdecimal() else f"models:/{name}@{version}"

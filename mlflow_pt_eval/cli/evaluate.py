@@ -1,0 +1,80 @@
+"""`mlflow-pt-eval evaluate MODEL_URI --data SPEC`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mlflow_pt_eval.cli.output import print_json, print_table
+from mlflow_pt_eval.cli.params import optional, positive_int
+
+_EXAMPLE = "example: mlflow-pt-eval evaluate models:/digits@challenger --data projects.digits.data:test"
+
+
+def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+    """Add the verb to the command line."""
+    text = "evaluate a registered version, a run's model or a model folder on a data set, as an MLflow run"
+    parser = verbs.add_parser("evaluate", help=text, description=text + ".", epilog=_EXAMPLE, parents=[common])
+    add = parser.add_argument
+    add(
+        "model_uri",
+        metavar="MODEL_URI",
+        nargs="?",
+        default="",
+        help="models:/NAME/3, models:/NAME@ALIAS, runs:/…, a folder",
+    )
+    add("--data", metavar="SPEC", default="", help="package.module:callable, or a .npz, .csv or .parquet file")
+    add("--target", metavar="COLUMN", type=optional(str), help="the label's column in a .csv or .parquet file")
+    add("--split", default="test", help="the name of the data, in front of each metric (test)")
+    add("--batch-size", type=positive_int, default=256, help="examples in a batch (256)")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
+    add(
+        "--class-names",
+        type=optional(_names),
+        metavar="A,B,…",
+        help="names of the classes, in the order of their numbers",
+    )
+    add("--task", choices=("auto", "binary", "multiclass", "multilabel"), default="auto")
+    add("--outputs", choices=("auto", "logits", "probabilities"), default="auto", help="what the model returns")
+    add("--run-id", type=optional(str), help="the run to write to, instead of a new one")
+    add("--from-run", type=optional(str), metavar="RUN_ID", help="recompute an evaluation from its stored predictions")
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run, parser=parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the metrics."""
+    if args.from_run is None and not (args.model_uri and args.data):
+        args.parser.error("give MODEL_URI and --data SPEC, or --from-run RUN_ID")
+    from mlflow_pt_eval.evaluation import evaluate, recompute
+
+    if args.from_run is not None:
+        result = recompute(args.from_run)
+    else:
+        result = evaluate(
+            args.model_uri,
+            args.data,
+            target=args.target,
+            task=args.task,
+            outputs=args.outputs,
+            class_names=args.class_names,
+            split=args.split,
+            device=args.device,
+            batch_size=args.batch_size,
+            run_id=args.run_id,
+        )
+    if args.json:
+        print_json(result.to_json())
+        return 0
+    for warning in result.warnings:
+        print(f"note: {warning}")
+    rows = [
+        (f"{result.split}_{key}", value, *result.intervals.get(key, (None, None)))
+        for key, value in result.metrics.items()
+    ]
+    print_table(("metric", "value", "95% low", "high"), rows)
+    return 0
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]

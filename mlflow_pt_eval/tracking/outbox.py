@@ -1,0 +1,173 @@
+"""The outbox: a run's folder in the working directory that holds what is not yet in the store.
+
+    .mlflow_pt_eval/<run_id>/lock                      held by the process that works on the run
+    .mlflow_pt_eval/<run_id>/metrics.jsonl             points that a server which is away did not take
+    .mlflow_pt_eval/<run_id>/<checkpoint>/…            state.pt, manifest.json and the metrics logged before it
+    .mlflow_pt_eval/<run_id>/ending.json               the last tags and the status, if they could not be set
+
+It is empty and gone after a clean end. After anything else, `Outbox.pump` in a later process sends the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from mlflow_pt_eval.errors import RunConflict, StoreUnavailable
+from mlflow_pt_eval.files import atomic_write_text
+from mlflow_pt_eval.names import MANIFEST_FILE, STAGING_DIR, TAG_LATEST_CHECKPOINT, TAG_RESUMABLE, CheckpointName
+from mlflow_pt_eval.tracking.attempts import Attempt, last_attempt
+from mlflow_pt_eval.tracking.checkpoints import Checkpoints
+from mlflow_pt_eval.tracking.runs import get_run, set_tags
+from mlflow_pt_eval.tracking.store import reaching
+from mlflow_pt_eval.tracking.telemetry import Telemetry, read_points
+
+STAGED_METRICS_FILE = "metrics.jsonl"
+LOCK_FILE = "lock"
+ENDING_FILE = "ending.json"
+Keep = Callable[[Collection[CheckpointName]], Collection[CheckpointName]]
+_log = logging.getLogger("mlflow_pt_eval")
+
+
+def staging_folder(run_id: str) -> Path:
+    """Return the run's folder under the working directory."""
+    return Path.cwd() / STAGING_DIR / run_id
+
+
+class Outbox:
+    """Sends a run's metrics and staged checkpoints, in order, and frees what is not to be kept.
+
+    *keep* is asked, with the names of all stored checkpoints, which of them stay. *attempt* is this process's: if a
+    newer one is noted on the run, nothing is sent any more and RunConflict is raised.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        telemetry: Telemetry,
+        folder: Path,
+        *,
+        keep: Keep | None = None,
+        attempt: Attempt | None = None,
+    ) -> None:
+        self.checkpoints, self.telemetry, self.folder = checkpoints, telemetry, folder
+        self.attempt = attempt
+        self._keep = keep
+        self._stored: set[CheckpointName] | None = None
+        self._deletes_refused = False
+
+    def staged(self) -> list[CheckpointName]:
+        """List the checkpoints that wait here, oldest first."""
+        found = (CheckpointName.parse(path.parent.name) for path in self.folder.glob(f"*/{MANIFEST_FILE}"))
+        return sorted(name for name in found if name is not None)
+
+    def pump(self) -> None:
+        """Send the metrics, then each staged checkpoint, then free what is not kept. StoreUnavailable if away."""
+        try:
+            self.telemetry.flush()
+            for name in self.staged():
+                self._commit(name)
+            self._apply_ending()
+        except StoreUnavailable:
+            self._thin_out()
+            raise
+
+    def leave_ending(self, status: str | None, tags: Mapping[str, str]) -> None:
+        """Keep the end of a training whose store is away: its tags, and the status unless it is the caller's to set."""
+        atomic_write_text(self.folder / ENDING_FILE, json.dumps({"status": status, "tags": dict(tags)}))
+
+    def _apply_ending(self) -> None:
+        path, checkpoints = self.folder / ENDING_FILE, self.checkpoints
+        if not path.exists():
+            return
+        ending = json.loads(path.read_text(encoding="utf-8"))
+        with reaching(checkpoints.store, "the run could not be ended"):
+            set_tags(checkpoints.store, checkpoints.run_id, ending["tags"])
+            if ending["status"] is not None:
+                checkpoints.store.client.set_terminated(checkpoints.run_id, status=ending["status"])
+        path.unlink()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be sent."""
+        waiting = [self.telemetry.spill, self.folder / ENDING_FILE]
+        return not self.staged() and not any(path.exists() for path in waiting)
+
+    def _commit(self, name: CheckpointName) -> None:
+        staged = self.folder / str(name)
+        self._still_ours()
+        if (metrics := staged / STAGED_METRICS_FILE).exists():
+            # Points of a process that died before it could send them; those already there are not stored twice.
+            self.telemetry.send(read_points(metrics))
+        self.checkpoints.put(name, staged)
+        shutil.rmtree(staged)
+        with reaching(self.checkpoints.store, "the tags could not be set"):
+            set_tags(
+                self.checkpoints.store,
+                self.checkpoints.run_id,
+                {TAG_LATEST_CHECKPOINT: str(name), TAG_RESUMABLE: "true"},
+            )
+        self._retain(name)
+
+    def _still_ours(self) -> None:
+        if self.attempt is None:
+            return
+        with reaching(self.checkpoints.store, "the run could not be read"):
+            newest = last_attempt(get_run(self.checkpoints.store, self.checkpoints.run_id).data.tags)
+        if newest is not None and newest.number > self.attempt.number:
+            raise RunConflict(
+                f"the run {self.checkpoints.run_id} was taken over by attempt {newest.number} (process {newest.pid} on "
+                f"{newest.host}); this attempt, {self.attempt.number}, stops. Nothing of the newer one was touched."
+            )
+
+    def _retain(self, committed: CheckpointName) -> None:
+        if self._keep is None:
+            return
+        if self._stored is None:
+            self._stored = set(self.checkpoints.names())
+        self._stored.add(committed)
+        for name in sorted(self._stored - set(self._keep(self._stored))):
+            if self._deleted(name):
+                self._stored.discard(name)
+
+    def _deleted(self, name: CheckpointName) -> bool:
+        if self._deletes_refused:
+            return False
+        try:
+            self.checkpoints.delete(name)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # each store has refusals of its own; none of them may end a training
+            self._deletes_refused = True
+            _log.warning(
+                "the store refuses to delete the checkpoint %s (%s): all checkpoints are kept from now on", name, error
+            )
+            return False
+        return True
+
+    def _thin_out(self) -> None:
+        """During an outage, keep staged only what would be kept in the store, so that nothing grows without bound."""
+        if self._keep is None:
+            return
+        staged = self.staged()
+        for name in set(staged) - set(self._keep(staged)):
+            self._save_metrics_of(name)
+            shutil.rmtree(self.folder / str(name))
+
+    def _save_metrics_of(self, name: CheckpointName) -> None:
+        # Those of this process are still pending; those of a dead one exist nowhere else.
+        later = [n for n in self.staged() if n > name]
+        metrics = self.folder / str(name) / STAGED_METRICS_FILE
+        if metrics.exists() and later and not (target := self.folder / str(later[0]) / STAGED_METRICS_FILE).exists():
+            metrics.replace(target)
+
+    def remove(self) -> None:
+        """Remove the folder, unless something waits in it."""
+        if self.is_empty:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # other runs' folders may stand beside it
+                self.folder.parent.rmdir()

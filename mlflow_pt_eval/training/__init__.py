@@ -1,0 +1,1 @@
+"""The training: a run around the user's own loop."""

@@ -1,0 +1,71 @@
+"""The loader inside an epoch: its position for checkpoints, and a progress bar for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from mlflow_pt_eval.state import Positioned, Skip
+
+__all__ = ["Batches", "Skip"]
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A position to go on from, until the epoch's loader is there."""
+
+    position: Mapping[str, Any]
+    rng: Mapping[str, Any]
+    partial: bool
+
+
+class Batches:
+    """Iterates the loaders of a training; the first of each epoch has a position that is saved and resumed."""
+
+    def __init__(self, progress_bar: bool | Literal["auto"]) -> None:
+        # A log file gets no bar: there it would be thousands of lines.
+        self._shows = sys.stderr.isatty() if progress_bar == "auto" else progress_bar
+        self._current: Positioned | None = None
+        self._pending: _Pending | None = None
+
+    def resume(self, position: Mapping[str, Any] | None, rng: Mapping[str, Any], *, partial: bool) -> None:
+        """Have the next epoch's loader go on from a checkpoint's position: in the middle of it, or after it."""
+        self._current = None
+        self._pending = None if position is None else _Pending(position, rng, partial)
+
+    def first(self, loader: Iterable[Any], skip: Skip, epoch: int) -> Iterator[Any]:
+        """Yield the batches of the epoch's first loader, from the pending position on."""
+        self._current = Positioned(loader, skip=skip)
+        pending, self._pending = self._pending, None
+        if pending is not None and pending.partial:
+            self._current.resume(pending.position, pending.rng)
+        elif pending is not None:
+            self._current.follow(pending.position)
+        yield from self._shown(self._current, f"epoch {epoch}", self._current.consumed)
+
+    def further(self, loader: Iterable[Any]) -> Iterator[Any]:
+        """Yield the batches of another loader in the same epoch, which starts anew after a resume."""
+        yield from self._shown(loader, "further", 0)
+
+    def position(self) -> dict[str, Any] | None:
+        """Return the position of the epoch's loader; of the one before, if this epoch has none yet."""
+        if self._current is not None:
+            return self._current.state()
+        return None if self._pending is None else dict(self._pending.position)
+
+    def _shown(self, batches: Iterable[Any], label: str, done: int) -> Iterable[Any]:
+        if not self._shows:
+            return batches
+        options = {"initial": done, "total": _length(batches), "leave": False, "unit": "batch", "file": sys.stderr}
+        return tqdm(batches, desc=label, **options)
+
+
+def _length(batches: Any) -> int | None:
+    try:
+        return len(batches)
+    except TypeError:  # a loader over a stream has the method, but no length
+        return None

@@ -1,0 +1,120 @@
+"""The end of a training: everything stored, the best registered, the run's status true."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
+from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.tracking import attempts, runs
+from mlflow_pt_eval.tracking.checkpoint_trees import load_checkpoint
+from mlflow_pt_eval.training.callbacks import RegisterBest
+from mlflow_pt_eval.training.ending import Ending, ending_of
+from mlflow_pt_eval.training.opening import Opening
+from mlflow_pt_eval.training.session import Session
+
+_WAIT_AT_END = 60.0  # seconds for what is still to be sent
+_log = logging.getLogger("mlflow_pt_eval")
+
+
+def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
+    """End a training that came to its end by itself; whatever still fails makes the run FAILED."""
+    try:
+        if session.progress.epoch_open:
+            _log.warning(
+                "the loop was left inside epoch %d, which is not saved; end a training with run.stop(reason)",
+                session.progress.epoch,
+            )
+            _log_open_epoch(session)
+        session.plan.require(session.progress.history)
+        on_train_end()
+        session.recorder.drain(_WAIT_AT_END)
+        _register_all(session, session.plan.registering)
+        session.recorder.drain(_WAIT_AT_END)
+    except BaseException as error:
+        end_early(session, ending_of(error))
+        raise
+    tags = {TAG_RESUMABLE: "false"}
+    if session.stop_reason is not None:
+        tags[TAG_STOP_REASON] = session.stop_reason
+    session.recorder.close("FINISHED", tags)
+
+
+def end_early(session: Session, ending: Ending) -> None:
+    """End a training that an error or a signal has cut; the error stays the one that the caller sees."""
+    recorder = session.recorder
+    tags = {} if ending.signal_name is None else {TAG_INTERRUPTED: ending.signal_name}
+    try:
+        recorder.save_held()
+        _log_open_epoch(session)
+        recorder.drain(_WAIT_AT_END)
+        if ending.status == "FAILED":
+            recorder.log_text(ending.traceback(), TRACEBACK_FILE)
+        _register_all(session, [r for r in session.plan.registering if r.on_interrupt])
+        recorder.close(ending.status, tags)
+    except Exception as error:
+        _log.error("while the training was ended: %s", error)
+        _close_anyway(session, ending, tags)
+
+
+def _close_anyway(session: Session, ending: Ending, tags: dict[str, str]) -> None:
+    try:
+        session.recorder.close(ending.status, tags)
+    except Exception as error:
+        _log.error("the run %s could not be marked %s: %s", session.recorder.run.run_id, ending.status, error)
+
+
+def give_up(opening: Opening, error: BaseException) -> None:
+    """Mark a run that could not be taken up, and let go of it."""
+    store, run_id = opening.run.store, opening.run.run_id
+    try:
+        attempts.end(store, run_id, opening.attempt)
+        runs.finish(opening.run, ending_of(error).status)
+    except Exception as second:
+        _log.error("the run %s could not be marked: %s", run_id, second)
+    finally:
+        opening.lock.release()
+
+
+def _log_open_epoch(session: Session) -> None:
+    """Send what an epoch that will be done again has logged so far; the resume finds it stored."""
+    progress = session.progress
+    if progress.epoch_open:
+        for key, value in progress.logged_so_far().items():
+            session.recorder.point(key, value, progress.epoch)
+
+
+def _register_all(session: Session, registering: list[RegisterBest]) -> None:
+    for wanted in registering:
+        version = _register(session, wanted)
+        if session.registered_version is None:
+            session.registered_version = version
+
+
+def _register(session: Session, wanted: RegisterBest) -> int | None:
+    """Register the best epoch's weights from its checkpoint; None, with a warning, if no epoch had a finite value."""
+    best = wanted.best(session.progress.history)
+    if best is None:
+        _log.warning("nothing is registered as %r: %s was never finite", wanted.name, wanted.monitor)
+        return None
+    run = session.recorder.run
+    loaded = load_checkpoint(run.store, run.run_id, epoch=best.epoch)
+    return register(
+        run.store,
+        session.state["model"],  # type: ignore[arg-type]  # `model` is the nn.Module among the Stateful
+        name=wanted.name,
+        input_example=wanted.input_example,
+        weights=loaded.tree["model_state_dict"],
+        outputs=wanted.outputs,
+        class_names=wanted.class_names,
+        factory=wanted.factory,
+        factory_kwargs=wanted.factory_kwargs,
+        run_id=run.run_id,
+        epoch=best.epoch,
+        step=best.step,
+        monitor=wanted.monitor,
+        value=best.metrics[wanted.monitor],
+        metrics=best.metrics,
+        alias=wanted.alias,
+    )

@@ -1,0 +1,167 @@
+"""The recorder: everything of a training that leaves the loop's thread. Points, checkpoints, tags, the status."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib import metadata
+from typing import Any
+
+from mlflow_pt_eval.errors import StoreUnavailable
+from mlflow_pt_eval.files import atomic_write_text
+from mlflow_pt_eval.names import MANIFEST_FILE, STATE_FILE, CheckpointName
+from mlflow_pt_eval.records import FileEntry, History, Manifest
+from mlflow_pt_eval.state import Buffers, save_tree
+from mlflow_pt_eval.tracking import attempts, runs
+from mlflow_pt_eval.tracking.checkpoints import Checkpoints
+from mlflow_pt_eval.tracking.outbox import STAGED_METRICS_FILE, Outbox, staging_folder
+from mlflow_pt_eval.tracking.store import reaching
+from mlflow_pt_eval.tracking.telemetry import Telemetry, write_points
+from mlflow_pt_eval.training.opening import Opening
+from mlflow_pt_eval.writer import Job, Writer
+
+_log = logging.getLogger("mlflow_pt_eval")
+Keep = Callable[[Collection[CheckpointName]], Collection[CheckpointName]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The loop's state at a boundary: *tree*'s tensors may still be live until it has been copied."""
+
+    name: CheckpointName
+    tree: dict[str, Any]
+    history: History
+
+
+class Recorder:
+    """Writes one training's run. Every method is for the loop's thread; what is slow happens on others."""
+
+    def __init__(self, opening: Opening, *, keep: Keep) -> None:
+        self.opening, self.run = opening, opening.run
+        self.folder = staging_folder(self.run.run_id)
+        self.checkpoints = Checkpoints.of(self.run.store, self.run.run_id)
+        self.telemetry = Telemetry(self.run.store, self.run.run_id, self.folder / STAGED_METRICS_FILE)
+        self.outbox = Outbox(self.checkpoints, self.telemetry, self.folder, keep=keep, attempt=opening.attempt)
+        self.last_saved = time.monotonic()
+        self._buffers = Buffers()
+        self._held: Snapshot | None = None
+        self._versions = describe_versions()
+        if opening.checkpoint is not None:
+            self.telemetry.remember_stored(opening.checkpoint.name.step, opening.checkpoint.name.epoch)
+        self.writer = Writer(self.outbox.pump)
+
+    def point(self, key: str, value: Any, step: int) -> None:
+        """Log one point of a metric."""
+        self.telemetry.append(key, value, step)
+
+    def save(self, snapshot: Snapshot, *, must: bool, wait: bool) -> bool:
+        """Copy a snapshot into the kept buffers and have it written; False if the buffers were in use.
+
+        *must* waits for the buffers, and makes that no newer snapshot replaces this one.
+        """
+        self.writer.raise_failure()
+        self._held = None
+        free, replaced = self.writer.make_room(wait=must or wait)
+        if replaced is not None:
+            _log.warning(
+                "the checkpoint %s was skipped: writing is slower than saving, and a newer one is due", replaced
+            )
+        if not free:
+            _log.warning("the checkpoint %s was skipped: the one before is still being written", snapshot.name)
+            return False
+        self._submit(self._copied(snapshot), must)
+        return True
+
+    def hold(self, snapshot: Snapshot) -> None:
+        """Copy a snapshot into the kept buffers without writing it: `save_held` does, if it comes to that."""
+        self.writer.raise_failure()
+        self.writer.make_room(wait=True)
+        self._held = self._copied(snapshot)
+
+    def save_held(self) -> None:
+        """Write what is held, if anything is."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._submit(held, True)
+
+    def _copied(self, snapshot: Snapshot) -> Snapshot:
+        self.last_saved = time.monotonic()
+        return Snapshot(snapshot.name, self._buffers.copy(snapshot.tree), snapshot.history)
+
+    def _submit(self, snapshot: Snapshot, pinned: bool) -> None:
+        self.writer.submit(Job(str(snapshot.name), partial(self._stage, snapshot), pinned))
+
+    def _stage(self, snapshot: Snapshot) -> None:
+        """Write a snapshot to the staging folder: payload, metrics, then the manifest that makes it exist there."""
+        folder = self.folder / str(snapshot.name)
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)
+        entry = save_tree(snapshot.tree, folder / STATE_FILE)
+        # If this process dies before its points are sent, they are found beside the checkpoint that follows them.
+        write_points(folder / STAGED_METRICS_FILE, self.telemetry.unsent())
+        manifest = self._manifest(snapshot, {STATE_FILE: entry})
+        atomic_write_text(folder / MANIFEST_FILE, json.dumps(manifest.to_json(), allow_nan=False))
+
+    def _manifest(self, snapshot: Snapshot, files: Mapping[str, FileEntry]) -> Manifest:
+        complete = snapshot.name.complete
+        return Manifest(
+            epoch=snapshot.name.epoch,
+            step=snapshot.name.step,
+            complete=complete,
+            metrics=snapshot.history[-1].metrics if complete else {},
+            history=snapshot.history,
+            files=files,
+            versions=self._versions,
+            attempt=str(self.opening.attempt.number),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+
+    def log_text(self, text: str, file: str) -> None:
+        """Store a small text as an artifact of the run."""
+        self.run.store.client.log_text(self.run.run_id, text, file)
+
+    def drain(self, seconds: float) -> None:
+        """Wait until everything is stored; StoreUnavailable, naming the staging folder, if that takes too long."""
+        done = self.writer.drain(seconds)
+        self.writer.raise_failure()
+        if not done:
+            self.telemetry.stash()
+            reason = f" ({self.writer.outage})" if self.writer.outage is not None else ""
+            raise StoreUnavailable(
+                f"not everything of the run {self.run.run_id} could be sent within {seconds:g} s{reason}. It is kept "
+                f"in {self.folder}; when {self.run.store.shown} is back, send it with "
+                f"`mlflow-pt-eval sync {self.run.run_id}`."
+            )
+
+    def close(self, status: runs.Status, tags: Mapping[str, str]) -> None:
+        """Set the last tags and the status; the threads end, the lock falls, an empty staging folder goes.
+
+        If the store is away, the end is kept in staging and StoreUnavailable is raised.
+        """
+        try:
+            with reaching(self.run.store, f"the run {self.run.run_id} could not be marked {status}"):
+                runs.set_tags(self.run.store, self.run.run_id, tags)
+                attempts.end(self.run.store, self.run.run_id, self.opening.attempt)
+                runs.finish(self.run, status)
+        except StoreUnavailable:
+            self.outbox.leave_ending(status if self.run.owned else None, tags)
+            raise
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """End the threads and let go of the run; what was not sent stays in staging."""
+        self.writer.close()
+        self.opening.lock.release()
+        self.outbox.remove()
+
+
+def describe_versions() -> dict[str, str]:
+    """Return the versions that a checkpoint's numbers depend on."""
+    packages = ("torch", "numpy", "mlflow", "mlflow-pt-eval")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}

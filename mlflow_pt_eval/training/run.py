@@ -1,0 +1,153 @@
+"""`TrainingRun`: the epoch's body belongs to the user, the epoch's boundary to the library."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from mlflow_pt_eval import signals
+from mlflow_pt_eval.errors import BadInput, Interrupted
+from mlflow_pt_eval.policies import check_whole
+from mlflow_pt_eval.records import History
+from mlflow_pt_eval.state import Stateful, check_state, preserved_rng
+from mlflow_pt_eval.tracking.params import flatten
+from mlflow_pt_eval.tracking.store import connect
+from mlflow_pt_eval.training.batches import Skip
+from mlflow_pt_eval.training.callbacks import Plan
+from mlflow_pt_eval.training.ending import ending_of, leave
+from mlflow_pt_eval.training.finishing import end_clean, end_early, give_up
+from mlflow_pt_eval.training.opening import Wanted, open_training
+from mlflow_pt_eval.training.progress import number
+from mlflow_pt_eval.training.recorder import Recorder
+from mlflow_pt_eval.training.session import Session
+
+
+class TrainingRun:
+    """A training, as a context manager that owns its MLflow run.
+
+    *state* maps names to objects with `state_dict()` and `load_state_dict()`; `model` must be among them. Inside the
+    block, `epochs(n)` yields the epochs still to do and commits when control comes back. *callbacks*: policies
+    (`ModelCheckpoint`, `EarlyStopping`), `RegisterBest`, and objects with any of `Callback`'s methods. *params* are
+    logged once. *resume*: a run id, or "auto" (the newest unfinished run of *run_name*). *strict*: whether a
+    checkpoint must hold exactly what *state* does. *grace_seconds*: how long a signal waits for a place to save at.
+    *progress*: a bar on a terminal ("auto"), always or never.
+
+    Errors: BadInput for arguments, NotFound, CheckpointDamaged and StateMismatch on a resume, RunConflict if another
+    process works on the run, StoreUnavailable if the server is away at the start or, when all is done, still.
+    """
+
+    def __init__(
+        self,
+        state: Mapping[str, Stateful],
+        *,
+        callbacks: Iterable[Any] = (),
+        params: Mapping[str, Any] | None = None,
+        resume: str | None = None,
+        experiment_name: str | None = None,
+        run_name: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent_run_id: str | None = None,
+        strict: bool = True,
+        grace_seconds: float = 20,
+        progress: bool | Literal["auto"] = "auto",
+    ) -> None:
+        check_state(state)
+        flatten(params or {})  # a key that MLflow refuses fails here, before anything is begun
+        if not (math.isfinite(grace_seconds) and grace_seconds >= 0):
+            raise BadInput(f"TrainingRun got grace_seconds={grace_seconds!r}; it is a time of at least 0 in seconds.")
+        self._grace_seconds = float(grace_seconds)
+        self._wanted = Wanted(resume, experiment_name, run_name, tags, parent_run_id, strict)
+        self._session = Session(dict(state), Plan(callbacks), dict(params or {}), strict=strict, progress_bar=progress)
+        self._stack = ExitStack()
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run's id."""
+        return self._session.recorder.run.run_id
+
+    @property
+    def history(self) -> History:
+        """The finished epochs, those before a resume included."""
+        return self._session.progress.history
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the training stopped before its last epoch, or None."""
+        return self._session.stop_reason
+
+    @property
+    def registered_version(self) -> int | None:
+        """The version that the first `RegisterBest` registered, once the block is left; None if it registered none."""
+        return self._session.registered_version
+
+    def __enter__(self) -> Self:
+        session = self._session
+        with ExitStack() as stack, preserved_rng():
+            session.watch = stack.enter_context(signals.watching(self._grace_seconds))
+            opening = open_training(connect(), self._wanted)
+            try:
+                session.open(Recorder(opening, keep=session.keep), opening.checkpoint)
+            except BaseException as error:
+                give_up(opening, error)
+                raise
+            self._stack = stack.pop_all()
+        session.plan.call("on_train_start", self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ending = ending_of(error)
+        with self._stack, preserved_rng():
+            if ending.clean:
+                end_clean(self._session, lambda: self._session.plan.call("on_train_end", self))
+            else:
+                end_early(self._session, ending)
+        if isinstance(error, Interrupted):
+            raise leave(error.signum) from None
+
+    def epochs(self, n: int) -> Iterator[int]:
+        """Yield the epochs from the one to do next up to *n* - 1, committing each when control comes back.
+
+        *n* is the total: after a resume at epoch 7 of 20, 13 are left. Leave the loop early with `run.stop(reason)`;
+        `break` abandons the epoch that it stands in.
+        """
+        check_whole("epochs", "n", n, least=0)
+        session = self._session
+        while session.progress.epoch < n and session.stop_reason is None:
+            yield session.begin_epoch()
+            session.end_epoch(self, last=session.progress.epoch == n - 1)
+
+    def batches(self, loader: Iterable[Any], *, skip: Skip = "exact") -> Iterator[Any]:
+        """Yield the loader's batches, counting steps; the first such loop of an epoch can be resumed in its middle.
+
+        After a resume, the batches that were done are skipped: without loading them where the loader has no workers,
+        else by loading and discarding them, which alone is exact when the workers draw random numbers;
+        `skip="sampler"` is for workers that draw none.
+        """
+        if not self._session.progress.epoch_open:
+            raise BadInput("run.batches belongs inside the loop over run.epochs(n).")
+        return self._session.batches(loader, skip)
+
+    def log(self, **metrics: Any) -> None:
+        """Log metrics of the epoch, at step = epoch; the last value of a key in an epoch wins."""
+        progress = self._session.progress
+        if progress.epoch_open:
+            progress.log(metrics)
+            return
+        for key, value in metrics.items():  # before the first epoch or after the last
+            self._session.recorder.point(key, number(key, value), max(progress.epoch - 1, 0))
+
+    def log_step(self, **metrics: Any) -> None:
+        """Log metrics of the step; their means over the epoch are logged as `<key>_epoch`.
+
+        One-element tensors are welcome: one on a device is read later, on another thread.
+        """
+        self._session.log_step(metrics)
+
+    def stop(self, reason: str) -> None:
+        """End the training after this epoch, as an orderly end: the epoch is committed, the best is registered."""
+        self._session.stop_reason = str(reason) or "stopped"

@@ -13,7 +13,9 @@ def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
     """Add the verb to the command line."""
     text = "compare versions of a model on one data set: paired differences, tests, what flipped"
     example = "example: mlflow-pt-eval compare digits 1 2 --data projects.digits.data:test"
-    parser = verbs.add_parser("compare", help=text, description=text.capitalize() + ".", epilog=example, parents=[common])
+    parser = verbs.add_parser(
+        "compare", help=text, description=text.capitalize() + ".", epilog=example, parents=[common]
+    )
     add = parser.add_argument
     add("name", metavar="NAME", help="the registered model, or model URIs in the place of versions")
     add("versions", metavar="VERSION", nargs="*", help="versions or aliases (all versions)")

@@ -13,6 +13,7 @@ from functools import partial
 from importlib import metadata
 from typing import Any
 
+from mlflow_pt_eval import __version__
 from mlflow_pt_eval.errors import StoreUnavailable
 from mlflow_pt_eval.files import atomic_write_text
 from mlflow_pt_eval.names import MANIFEST_FILE, STATE_FILE, CheckpointName
@@ -163,5 +164,5 @@ class Recorder:
 
 def describe_versions() -> dict[str, str]:
     """Return the versions that a checkpoint's numbers depend on."""
-    packages = ("torch", "numpy", "mlflow", "mlflow-pt-eval")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    packages = {name: metadata.version(name) for name in ("torch", "numpy", "mlflow")}
+    return {"python": platform.python_version(), **packages, "mlflow_pt_eval": __version__}

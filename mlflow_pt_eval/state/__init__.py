@@ -1,0 +1,36 @@
+"""Capture and restore of everything that a training's future depends on: torch's door for training."""
+
+from __future__ import annotations
+
+from mlflow_pt_eval.state.buffers import Buffers
+from mlflow_pt_eval.state.codec import decode, encode
+from mlflow_pt_eval.state.differences import first_difference
+from mlflow_pt_eval.state.digest import weights_sha256
+from mlflow_pt_eval.state.generators import capture_generators, find_generators, restore_generators
+from mlflow_pt_eval.state.position import Positioned, Skip
+from mlflow_pt_eval.state.rng import capture_rng, preserved_rng, restore_rng
+from mlflow_pt_eval.state.storage import load_tree, save_tree
+from mlflow_pt_eval.state.tree import RestoreReport, Stateful, capture_state, check_state, restore_state
+
+__all__ = [
+    "Buffers",
+    "Positioned",
+    "RestoreReport",
+    "Skip",
+    "Stateful",
+    "capture_generators",
+    "capture_rng",
+    "capture_state",
+    "check_state",
+    "decode",
+    "encode",
+    "find_generators",
+    "first_difference",
+    "load_tree",
+    "preserved_rng",
+    "restore_generators",
+    "restore_rng",
+    "restore_state",
+    "save_tree",
+    "weights_sha256",
+]

@@ -1,0 +1,275 @@
+"""What `torch.load(weights_only=True)` refuses, in a form that it takes, and back.
+
+Tensors, numbers, text, tuples, sets, `Counter` and `OrderedDict` pass as they are, so that a checkpoint reads like
+what its owner put in. Everything else that can be kept stands as `{MARK: kind, ...}`; a type without such a form is
+refused, by name and place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from mlflow_pt_eval.errors import BadInput, CheckpointDamaged
+
+MARK = "__mlflow_pt_eval__"
+
+TENSORS = (torch.Tensor, torch.nn.Parameter)
+ATOMS = frozenset(
+    {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, torch.Size}
+)
+DICTS: tuple[type, ...] = (dict, OrderedDict, Counter)
+
+# The unpickler of weights_only reads integers of up to 255 bytes.
+_LARGE = 1 << 2030
+_FACTORIES: dict[str, type] = {kind.__name__: kind for kind in (int, float, str, list, dict, set, tuple, bool)}
+
+
+class _Refused(Exception):
+    """A value that cannot be kept, with the way to it (innermost part first)."""
+
+    def __init__(self, kind: type, reason: str = "") -> None:
+        super().__init__(kind, reason)
+        self.kind, self.reason = kind, reason
+        self.parts: list[object] = []
+
+
+def path_text(parts: Iterable[object]) -> str:
+    """Return 'optimizer_state_dict.state.3.exp_avg' for the parts of that path."""
+    return ".".join(str(part) for part in parts)
+
+
+def encode(value: Any, *, name: str = "") -> Any:
+    """Return *value* with everything that `weights_only=True` refuses replaced; containers are new, tensors are not.
+
+    BadInput names the place (starting with *name*) and the type of a value that has no form.
+    """
+    try:
+        return _encode(value)
+    except _Refused as refused:
+        place = path_text([*([name] if name else []), *reversed(refused.parts)]) or "the value"
+        kind = f"{refused.kind.__module__}.{refused.kind.__qualname__}".removeprefix("builtins.")
+        raise BadInput(
+            f"{place} is a {kind}, which a checkpoint cannot hold{refused.reason}. Let state_dict() return tensors, "
+            "arrays, numbers, text and containers of them, and rebuild the rest in load_state_dict()."
+        ) from None
+    except RecursionError:
+        raise BadInput(f"{name or 'the value'} holds itself or is nested too deeply for a checkpoint.") from None
+
+
+def decode(value: Any) -> Any:
+    """Return what `encode` was given: new containers, and the tensors that *value* holds themselves.
+
+    CheckpointDamaged for a form that no version up to this one writes.
+    """
+    kind = type(value)
+    if kind is dict and MARK in value:
+        return _decode_marked(value)
+    if kind in DICTS:
+        return rebuild(value, decode)
+    if kind is list:
+        return [decode(item) for item in value]
+    if kind is tuple:
+        return tuple(decode(item) for item in value)
+    return value
+
+
+def _encode(value: Any) -> Any:
+    """Return *value* in a form that weights_only takes, or raise _Refused."""
+    kind = type(value)
+    if kind in TENSORS:
+        if value.is_meta:
+            raise _Refused(kind, " without data (it is on the meta device)")
+        return value
+    form = _FORMS.get(kind)
+    if form is not None:
+        return form(value)
+    if isinstance(value, np.generic):
+        return {MARK: "scalar", **_array_form(np.asarray(value))}
+    raise _Refused(kind)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _int_form(value: int) -> Any:
+    return value if -_LARGE < value < _LARGE else {MARK: "int", "hex": hex(value)}
+
+
+def _bytes_form(value: bytes) -> Any:
+    return value or {MARK: "bytes"}  # torch reads bytes, but not empty ones
+
+
+def _items(values: Iterable[Any]) -> list[Any]:
+    """Encode the items of a sequence, noting the place of one that is refused."""
+    items: list[Any] = []
+    try:
+        for value in values:
+            items.append(_encode(value))
+    except _Refused as refused:
+        refused.parts.append(len(items))
+        raise
+    return items
+
+
+def _dict_form(value: dict[Any, Any]) -> Any:
+    """Encode a mapping; as pairs where a key needs a form itself (or is our own mark)."""
+    if MARK in value or not all(type(key) is str or _plain(key) for key in value):
+        pairs = [(_encode_key(key), _encode_item(key, item)) for key, item in value.items()]
+        return {MARK: "dict", "type": type(value).__name__, "pairs": pairs}
+    return _encode_items_of(value)
+
+
+def _encode_items_of(value: dict[Any, Any]) -> Any:
+    """Encode the items of a mapping whose keys stay as they are."""
+    made = type(value)()
+    for key, item in value.items():
+        made[key] = _encode_item(key, item)
+    if type(value) is OrderedDict and vars(value):
+        vars(made).update(_dict_form(vars(value)))
+    return made
+
+
+def _encode_item(key: Any, item: Any) -> Any:
+    try:
+        return _encode(item)
+    except _Refused as refused:
+        refused.parts.append(key)
+        raise
+
+
+def _encode_key(key: Any) -> Any:
+    try:
+        return _encode(key)
+    except _Refused as refused:
+        refused.parts[:] = [f"(key {key!r:.60})"]
+        raise
+
+
+def rebuild(value: Any, convert: Callable[[Any], Any]) -> Any:
+    """Return a dict, OrderedDict or Counter like *value* with each item (not the keys) converted.
+
+    An OrderedDict keeps its attributes, such as the `_metadata` of a model's state_dict.
+    """
+    made = type(value)()
+    for key, item in value.items():
+        made[key] = convert(item)
+    if type(value) is OrderedDict and vars(value):
+        vars(made).update(convert(vars(value)))
+    return made
+
+
+def _plain(value: Any) -> bool:
+    """Say whether a hashable value needs no form."""
+    kind = type(value)
+    if kind is tuple:
+        return all(map(_plain, value))
+    if kind is int:
+        return -_LARGE < value < _LARGE
+    return kind in ATOMS and value != b""
+
+
+def _set_form(value: set[Any] | frozenset[Any]) -> Any:
+    if type(value) is set and all(map(_plain, value)):
+        return set(value)
+    return {MARK: type(value).__name__, "items": _items(value)}
+
+
+def _deque_form(value: deque[Any]) -> Any:
+    return {MARK: "deque", "items": _items(value), "maxlen": value.maxlen}
+
+
+def _defaultdict_form(value: defaultdict[Any, Any]) -> Any:
+    factory = value.default_factory
+    name = None if factory is None else getattr(factory, "__name__", "")
+    if name is not None and _FACTORIES.get(name) is not factory:
+        raise _Refused(defaultdict, f" with the factory {factory!r}")
+    return {MARK: "defaultdict", "factory": name, "value": _dict_form(dict(value))}
+
+
+def _range_form(value: range) -> Any:
+    return {MARK: "range", "value": (value.start, value.stop, value.step)}
+
+
+def _ndarray_form(value: np.ndarray[Any, Any]) -> Any:
+    return {MARK: "ndarray", **_array_form(value)}
+
+
+def _array_form(value: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return an array of any dtype without objects as its bytes (the array's own where possible), dtype and shape."""
+    if value.dtype.hasobject:
+        raise _Refused(type(value), f" with dtype {value.dtype}")
+    fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+    flat = np.ascontiguousarray(value.T if fortran else value).reshape(-1).view(np.uint8)
+    return {
+        "dtype": np.lib.format.dtype_to_descr(value.dtype),
+        "shape": tuple(value.shape),
+        "fortran": fortran,
+        "data": torch.from_numpy(flat if flat.flags.writeable else flat.copy()),
+    }
+
+
+_FORMS: dict[type, Callable[[Any], Any]] = {
+    **dict.fromkeys(ATOMS, _same),
+    **dict.fromkeys(DICTS, _dict_form),
+    int: _int_form,
+    bytes: _bytes_form,
+    bytearray: bytearray,
+    list: _items,
+    tuple: lambda value: tuple(_items(value)),
+    set: _set_form,
+    frozenset: _set_form,
+    deque: _deque_form,
+    defaultdict: _defaultdict_form,
+    range: _range_form,
+    np.ndarray: _ndarray_form,
+}
+
+
+def _decode_marked(form: dict[str, Any]) -> Any:
+    """Return what a form stands for."""
+    try:
+        return _DECODERS[form[MARK]](form)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointDamaged(
+            f"a value of the kind {form[MARK]!r} cannot be read ({type(error).__name__}: {error}). "
+            "Use the version of mlflow_pt_eval that wrote the checkpoint, or an older checkpoint."
+        ) from error
+
+
+def _decode_array(form: dict[str, Any]) -> np.ndarray[Any, Any]:
+    dtype = np.lib.format.descr_to_dtype(form["dtype"])
+    flat = np.frombuffer(form["data"].numpy().tobytes(), dtype=dtype).copy()
+    shape = form["shape"]
+    return flat.reshape(shape[::-1]).T if form["fortran"] else flat.reshape(shape)
+
+
+def _decode_dict(form: dict[str, Any]) -> Any:
+    made = {kind.__name__: kind for kind in DICTS}[form["type"]]()
+    for key, item in form["pairs"]:
+        made[decode(key)] = decode(item)
+    return made
+
+
+def _decode_defaultdict(form: dict[str, Any]) -> Any:
+    factory = None if form["factory"] is None else _FACTORIES[form["factory"]]
+    return defaultdict(factory, decode(form["value"]))
+
+
+_DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "int": lambda form: int(form["hex"], 16),
+    "bytes": lambda form: b"",
+    "dict": _decode_dict,
+    "defaultdict": _decode_defaultdict,
+    "set": lambda form: set(decode(form["items"])),
+    "frozenset": lambda form: frozenset(decode(form["items"])),
+    "deque": lambda form: deque(decode(form["items"]), form["maxlen"]),
+    "range": lambda form: range(*form["value"]),
+    "ndarray": _decode_array,
+    "scalar": lambda form: _decode_array(form)[()],
+}

@@ -1,0 +1,145 @@
+"""What to hand to each live object's `load_state_dict`, and what would not fit: known before anything is changed."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.optim import LBFGS, Adafactor, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from mlflow_pt_eval.state.wrappers import clean_key, unwrapped_names, wrap
+
+# torch's own optimizers keep one tensor a parameter, shaped like it; these two don't.
+_OTHER_SHAPES = (LBFGS, Adafactor)
+
+
+@dataclass
+class Plan:
+    """One live object's part of a restore: what to load (None: nothing fits) and what does not fit, by name."""
+
+    load: Any
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+
+
+def make_plan(name: str, live: Any, saved: Any) -> Plan:
+    """Compare *saved* (decoded; the tree's own tensors) with the *live* object; *name* starts every name in the plan.
+
+    The plan's `load` shares no tensor with *saved* that the live object could keep.
+    """
+    if isinstance(live, nn.Module):
+        return _plan_module(name, live, saved)
+    if isinstance(live, Optimizer):
+        different = list(_optimizer_differences(name, live, saved))
+        return Plan(None if different else copy.deepcopy(saved), different=different)
+    if isinstance(live, LRScheduler):
+        return _plan_fixed_keys(name, {key for key in live.state_dict() if not key.startswith("_")}, saved)
+    if isinstance(live, torch.amp.GradScaler):
+        return _plan_fixed_keys(name, set(live.state_dict()), saved)
+    return Plan(copy.deepcopy(saved))
+
+
+def keep_dtypes(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Give an optimizer's state the dtypes it was saved with: loading has cast it to those of the parameters."""
+    for index, parameter in _numbered(optimizer, saved):
+        for key, value in saved["state"].get(index, {}).items():
+            now = optimizer.state[parameter].get(key)
+            if isinstance(value, torch.Tensor) and isinstance(now, torch.Tensor) and now.dtype != value.dtype:
+                optimizer.state[parameter][key] = value.to(now.device, copy=True)
+
+
+def _plan_module(name: str, module: nn.Module, saved: Any) -> Plan:
+    """Compare by names without wrappers; what is missing or does not fit is filled up from the live module."""
+    if not isinstance(saved, Mapping):
+        return Plan(None, different=[f"{name} (a {type(saved).__name__} in the checkpoint, no mapping)"])
+    names, live = unwrapped_names(module), module.state_dict()
+    keys = {clean_key(key, names): key for key in live}
+    bad = {clean: why for clean, key in keys.items() if clean in saved and (why := _misfit(live[key], saved[clean]))}
+    filled = OrderedDict(
+        (clean, _own(clean, saved[clean]) if clean in saved and clean not in bad else live[key])
+        for clean, key in keys.items()
+    )
+    vars(filled).update(vars(saved) if isinstance(saved, OrderedDict) else {})
+    return Plan(
+        wrap(filled, keys, names),
+        missing=[f"{name}.{key}" for key in keys if key not in saved],
+        unexpected=[f"{name}.{key}" for key in saved if key not in keys],
+        different=[f"{name}.{key} ({why})" for key, why in bad.items()],
+    )
+
+
+def _own(key: str, value: Any) -> Any:
+    """Return *value* as a module may have it: parameters and buffers are copied by the module, the rest is not."""
+    return copy.deepcopy(value) if key.endswith("_extra_state") or not isinstance(value, torch.Tensor) else value
+
+
+def _misfit(live: Any, saved: Any) -> str:
+    """Say why a saved parameter, buffer or extra state does not fit the live one; '' if it does."""
+    if isinstance(live, torch.Tensor) != isinstance(saved, torch.Tensor):
+        return f"a {type(saved).__name__} in the checkpoint, a {type(live).__name__} here"
+    if not isinstance(live, torch.Tensor) or is_lazy(live):
+        return ""
+    if live.shape != saved.shape:
+        return f"shape {tuple(saved.shape)} in the checkpoint, {tuple(live.shape)} here"
+    return "" if live.dtype == saved.dtype else f"{saved.dtype} in the checkpoint, {live.dtype} here"
+
+
+def _plan_fixed_keys(name: str, keys: set[str], saved: Any) -> Plan:
+    """Compare the keys of an object whose kind can be told by them; load only if all are there and no other."""
+    there = {key for key in saved if not key.startswith("_")}
+    missing = [f"{name}.{key}" for key in sorted(keys - there)]
+    unexpected = [f"{name}.{key}" for key in sorted(there - keys)]
+    return Plan(None if missing or unexpected else copy.deepcopy(saved), missing=missing, unexpected=unexpected)
+
+
+def _optimizer_differences(name: str, optimizer: Optimizer, saved: Any) -> Iterator[str]:
+    """Name what keeps *saved* from being this optimizer's state."""
+    if not isinstance(saved, Mapping) or not {"state", "param_groups"} <= saved.keys():
+        yield f"{name} (no state of an optimizer)"
+        return
+    here, there = optimizer.param_groups, saved["param_groups"]
+    if len(here) != len(there):
+        yield f"{name}.param_groups ({len(there)} groups in the checkpoint, {len(here)} here)"
+        return
+    misfits = [why for pair in enumerate(zip(there, here, strict=True)) if (why := _group_misfit(*pair))]
+    yield from (f"{name}.param_groups.{why}" for why in misfits)
+    if not misfits and type(optimizer).__module__.startswith("torch.optim"):
+        yield from (f"{name}.state.{why}" for why in _shape_misfits(optimizer, saved))
+
+
+def _group_misfit(number: int, groups: tuple[Mapping[str, Any], Mapping[str, Any]]) -> str:
+    """Say why one parameter group does not fit: another number of parameters, or another kind of optimizer."""
+    there, here = groups
+    if len(there["params"]) != len(here["params"]):
+        return f"{number}.params ({len(there['params'])} parameters in the checkpoint, {len(here['params'])} here)"
+    gone, more = sorted(here.keys() - there.keys()), sorted(there.keys() - here.keys())
+    # One side alone may have more: a scheduler adds keys, and so does a newer torch.
+    if gone and more:
+        return f"{number} (another optimizer: {', '.join(more)} in the checkpoint, {', '.join(gone)} here)"
+    return ""
+
+
+def _shape_misfits(optimizer: Optimizer, saved: Mapping[str, Any]) -> Iterator[str]:
+    """Name state that belongs to a parameter of another shape, as when the model's parts were reordered."""
+    if isinstance(optimizer, _OTHER_SHAPES):
+        return
+    for index, parameter in _numbered(optimizer, saved):
+        for key, value in saved["state"].get(index, {}).items():
+            shaped = isinstance(value, torch.Tensor) and value.dim() and not is_lazy(parameter)
+            if shaped and value.shape != parameter.shape:
+                here = tuple(parameter.shape)
+                yield f"{index}.{key} (shape {tuple(value.shape)} in the checkpoint, the parameter has {here})"
+
+
+def _numbered(optimizer: Optimizer, saved: Mapping[str, Any]) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield each live parameter with the number that the saved state has for it."""
+    for there, here in zip(saved["param_groups"], optimizer.param_groups, strict=True):
+        yield from zip(there["params"], here["params"], strict=True)

@@ -1,0 +1,81 @@
+"""A state tree as a file: written whole or not at all, read without executing a pickle."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import IO, Any, cast
+
+import torch
+
+from mlflow_pt_eval.errors import CheckpointDamaged, NotFound, UnsafeFile
+from mlflow_pt_eval.files import atomic_file, storage_errors
+from mlflow_pt_eval.records import FileEntry
+
+
+def save_tree(tree: Any, path: str | os.PathLike[str], *, needed: int | None = None) -> FileEntry:
+    """Write *tree* (as `capture_state` or `Buffers.copy` gives it) to *path*, whole or not at all.
+
+    Returns the file's SHA-256 and size, taken while it was written. *needed* bytes are named where the disk refuses
+    (StorageFailed). May run in a thread beside a training: the GIL is free while bytes are written, hashed and
+    summed. torch's CRC-32 stays on: without it other zip readers call the file damaged, and it is cheap here.
+    """
+    with atomic_file(path, needed) as file:
+        try:
+            torch.save(tree, cast(IO[bytes], file))  # torch asks for write() and flush() only
+        except RuntimeError:
+            if file.error is not None:  # torch's writer hides the disk's error behind its own
+                raise file.error from None
+            raise
+    return file.entry()
+
+
+def load_tree(path: str | os.PathLike[str]) -> Any:
+    """Read what `save_tree` wrote, or any file that `torch.load(weights_only=True)` takes, onto the CPU.
+
+    Raises NotFound; UnsafeFile if the file needs a pickle to be executed; CheckpointDamaged if it is cut off or no
+    such file at all; StorageFailed if the disk refuses.
+    """
+    source = Path(path)
+    try:
+        with storage_errors(source.parent):
+            return torch.load(source, weights_only=True, mmap=False, map_location="cpu")
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {source}.") from None
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can make the reader fail in any way
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UnsafeFile | CheckpointDamaged:
+    """Say why a file was not read: it needs a pickle, or it is damaged."""
+    unsafe = _pickled_names(path, error)
+    if unsafe:
+        return UnsafeFile(
+            f"{path} holds pickled objects ({unsafe}), which could run any code when read, so it is not read. "
+            "In the process that has the class, save the weights alone: torch.save(model.state_dict(), path)."
+        )
+    return CheckpointDamaged(
+        f"{path} cannot be read: it is damaged, cut off or no checkpoint ({_first_line(error)}). "
+        "Use another checkpoint or copy of it."
+    )
+
+
+def _pickled_names(path: Path, error: Exception) -> str:
+    """Return the names of the classes that *path* would execute, or what else makes it unsafe; '' if nothing does."""
+    text = str(error)
+    if "TorchScript" in text:
+        return "a TorchScript archive"
+    if not isinstance(error, pickle.UnpicklingError):
+        return "a legacy .tar file" if "legacy .tar" in text else ""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # not a zip file, or not to be read as one: what the reader said has to do
+        names = [part.split()[0] for part in text.split("GLOBAL ")[1:2]]
+    return ", ".join(sorted(names)[:3])
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip() or 'no further word'}".splitlines()[0][:200]

@@ -1,0 +1,171 @@
+"""Batches in dataset order: slices of whole tensors where the data is tensors, a loader's otherwise."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
+from mlflow_pt_eval.errors import BadInput
+
+# What a model is called with: model(x), model(*tuple), model(**mapping).
+Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
+
+_LABEL_KEYS = ("labels", "label")
+
+
+class Batch(NamedTuple):
+    """Some consecutive samples: *targets* are the labels as the data has them, for a criterion; *labels* int64."""
+
+    inputs: Inputs
+    targets: torch.Tensor
+    labels: Labels
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Arrays:
+    """Data that is whole tensors: batches are slices (or, with *index*, gathered rows), without a copy of the rest.
+
+    The first dimension of *inputs*' tensors counts samples; *targets* and *labels* belong to the samples already
+    in their final order, *index* (int64, (N,)) gives the rows of *inputs*.
+    """
+
+    inputs: Inputs
+    targets: torch.Tensor
+    labels: Labels
+    batch_size: int
+    name: str
+    index: torch.Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_samples(self) -> int:
+        """How many samples there are."""
+        return len(self.labels)
+
+    def batches(self) -> Iterator[Batch]:
+        """Give every sample once, in order."""
+        for start in range(0, self.n_samples, self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            yield Batch(self._inputs(rows), self.targets[rows], self.labels[rows])
+
+    def _inputs(self, rows: slice) -> Inputs:
+        if self.index is None:
+            return each(self.inputs, lambda part: part[rows])
+        gathered = self.index[rows]
+        return each(self.inputs, lambda part: part[gathered])
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stream:
+    """Data that a loader gives batch by batch, in the order it has; *n_samples* is None where nobody knows."""
+
+    loader: Iterable[Any]
+    n_samples: int | None
+    name: str
+    class_index: ClassIndex | None = None
+    notes: tuple[str, ...] = ()
+
+    def batches(self) -> Iterator[Batch]:
+        """Give every sample once, as the loader does."""
+        start = 0
+        for raw in self.loader:
+            inputs, targets = split(raw)
+            batch = self._batch(as_inputs(inputs), targets, start)
+            start += len(batch.labels)
+            yield batch
+
+    def _batch(self, inputs: Inputs, targets: Any, start: int) -> Batch:
+        labels = as_labels(targets, index=self.class_index, start=start)
+        if count(inputs) != len(labels):
+            raise BadInput(f"from sample {start} on, a batch has {count(inputs)} samples, but {len(labels)} labels.")
+        return Batch(inputs, as_targets(targets, labels, mapped=self.class_index is not None), labels)
+
+
+Data = Arrays | Stream
+
+
+def split(batch: Any) -> tuple[Any, Any]:
+    """Split a loader's batch into inputs and labels.
+
+    A pair is (inputs, labels); of a longer tuple the last part is the labels and the others are the model's
+    arguments; a mapping holds its labels under `labels` or `label`. BadInput for anything else.
+    """
+    if isinstance(batch, Mapping):
+        key = next((key for key in _LABEL_KEYS if key in batch), None)
+        if key is not None and len(batch) > 1:
+            return {name: part for name, part in batch.items() if name != key}, batch[key]
+        raise BadInput(f"a batch has the keys {', '.join(map(str, batch))}: it needs inputs, and labels as 'labels'.")
+    if isinstance(batch, tuple | list) and len(batch) >= 2:
+        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
+    raise BadInput(f"a batch is {_described(batch)}: it must be (inputs, labels), or a mapping with 'labels'.")
+
+
+def as_inputs(raw: Any) -> Inputs:
+    """Make inputs tensors: one, a tuple or a dict of them, all of one length.
+
+    A NumPy array of float64 becomes float32, which is what models hold; a tensor stays as it is.
+    """
+    if isinstance(raw, Mapping):
+        inputs: Inputs = {str(key): as_tensor(part) for key, part in raw.items()}
+    elif isinstance(raw, tuple | list) and raw and all(isinstance(p, torch.Tensor | np.ndarray) for p in raw):
+        inputs = tuple(as_tensor(part) for part in raw)
+    else:
+        inputs = as_tensor(raw)
+    lengths = {len(part) if part.ndim else None for part in parts(inputs)}
+    if len(lengths) != 1 or None in lengths:
+        shapes = ", ".join(str(tuple(part.shape)) for part in parts(inputs))
+        raise BadInput(f"the inputs have the shapes {shapes}: the first dimension must count the samples in each.")
+    return inputs
+
+
+def as_tensor(raw: Any) -> torch.Tensor:
+    """Make one input a tensor; BadInput for what holds no numbers."""
+    if isinstance(raw, torch.Tensor):
+        return raw
+    array = np.asarray(raw)
+    if array.dtype.kind not in "biuf":
+        raise BadInput(f"the inputs are {_described(raw)}: they must be tensors, or arrays of numbers.")
+    wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
+    array = np.ascontiguousarray(array, dtype=np.float32 if wide else array.dtype.newbyteorder("="))
+    with warnings.catch_warnings():
+        # Read-only arrays (a memory map, a table's column) are not copied: `predict` never writes to its inputs.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def as_targets(raw: Any, labels: Labels, *, mapped: bool) -> torch.Tensor:
+    """Give a criterion the labels as the data has them, or as numbers where they were *mapped* or are no tensor."""
+    return raw if isinstance(raw, torch.Tensor) and not mapped else torch.from_numpy(labels)
+
+
+def parts(inputs: Inputs) -> list[torch.Tensor]:
+    """Return the tensors of *inputs*: in order, of a dict by sorted key."""
+    if isinstance(inputs, torch.Tensor):
+        return [inputs]
+    return list(inputs) if isinstance(inputs, tuple) else [inputs[key] for key in sorted(inputs)]
+
+
+def each(inputs: Inputs, change: Callable[[torch.Tensor], torch.Tensor]) -> Inputs:
+    """Apply *change* to every tensor of *inputs*."""
+    if isinstance(inputs, torch.Tensor):
+        return change(inputs)
+    if isinstance(inputs, tuple):
+        return tuple(change(part) for part in inputs)
+    return {key: change(part) for key, part in inputs.items()}
+
+
+def count(inputs: Inputs) -> int:
+    """Return how many samples *inputs* hold."""
+    return len(parts(inputs)[0])
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}"
+    return f"a {type(value).__name__}" + (f" of {len(value)}" if isinstance(value, list | tuple) else "")

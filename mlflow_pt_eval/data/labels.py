@@ -1,0 +1,120 @@
+"""Labels as an evaluation needs them: int64, (N,) for classes or (N, K) zeros and ones for multilabel."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mlflow_pt_eval.errors import BadInput
+
+Labels = npt.NDArray[np.int64]
+ClassIndex = Mapping[Hashable, int]
+
+
+def class_index(classes: Sequence[Hashable]) -> ClassIndex:
+    """Number *classes*, the label values in the order of the model's outputs; BadInput for a value given twice.
+
+    >>> class_index(["cat", "dog"])
+    {'cat': 0, 'dog': 1}
+    """
+    if isinstance(classes, str) or not len(classes):
+        raise BadInput(f"classes is {classes!r}: give a list of the label values, in the order of the model's outputs.")
+    values = [value.item() if isinstance(value, np.generic) else value for value in classes]
+    index: dict[Hashable, int] = {}
+    for value in values:
+        if value in index:
+            raise BadInput(f"classes names {value!r} twice; each label value stands for one output of the model.")
+        index[value] = len(index)
+    return index
+
+
+def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> Labels:
+    """Make labels of any kind int64: (N,), or (N, K) of zeros and ones.
+
+    Integers, booleans and floats that are whole numbers are taken as they are, `(N, 1)` as `(N,)`; with *index*
+    each value is looked up in it. *start* is the first label's place in the data set, for messages.
+    Errors: BadInput, with the place and the value, for a fractional or missing label, one that is not in *index*,
+    and a multilabel entry that is neither 0 nor 1.
+    """
+    labels = _array(raw)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim not in (1, 2):
+        raise BadInput(f"labels must have the shape (N,), or (N, K) for multilabel, but have {labels.shape}.")
+    if index is not None:
+        labels = _mapped(labels, index, start)
+    if labels.dtype.kind not in "biuf":
+        raise BadInput(
+            f"the labels are {_kind(labels)} (label {start} is {_shown(labels.ravel()[:1])}): "
+            "give classes=, the label values in the order of the model's outputs."
+        )
+    whole = _whole(labels, start)
+    if whole.ndim == 2:
+        _check_multilabel(whole, start)
+    return whole
+
+
+def check_range(labels: Labels, n_classes: int, *, start: int = 0) -> None:
+    """Refuse labels outside 0 … *n_classes* - 1; BadInput with the place and the value of the first one."""
+    if not labels.size or (labels.min() >= 0 and labels.max() < n_classes):
+        return
+    first = int(np.flatnonzero((labels < 0) | (labels >= n_classes))[0])
+    raise BadInput(
+        f"label {start + first} is {labels[first]}, but the model has {n_classes} outputs, so labels are 0 to "
+        f"{n_classes - 1}; if the data's labels are other values, give classes=, in the order of the outputs."
+    )
+
+
+def _array(raw: Any) -> npt.NDArray[Any]:
+    if isinstance(raw, torch.Tensor):
+        raw = raw.detach().cpu()
+        raw = (raw.float() if raw.dtype == torch.bfloat16 else raw).numpy()
+    return np.asarray(raw)
+
+
+def _mapped(labels: npt.NDArray[Any], index: ClassIndex, start: int) -> Labels:
+    if labels.ndim != 1:
+        raise BadInput(f"classes= maps one label a sample, but the labels have the shape {labels.shape}.")
+    numbers = np.array([index.get(value, -1) for value in labels.tolist()], np.int64)
+    if (numbers < 0).any():
+        first = int(np.flatnonzero(numbers < 0)[0])
+        raise BadInput(
+            f"label {start + first} is {_shown(labels[first : first + 1])}, which is not among the classes "
+            f"({_shown(index)}); add it to classes=, or leave such samples out."
+        )
+    return numbers
+
+
+def _whole(labels: npt.NDArray[Any], start: int) -> Labels:
+    if labels.dtype.kind == "f":
+        bad = ~np.isfinite(labels) | (np.floor(labels) != labels)
+        if bad.any():
+            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise BadInput(
+                f"label {start + first[0]} is {labels[first]}, but a class is a whole number; "
+                "check that the label column holds classes, not a measured value."
+            )
+    return labels.astype(np.int64)
+
+
+def _check_multilabel(labels: Labels, start: int) -> None:
+    if labels.size and (labels.min() < 0 or labels.max() > 1):
+        row, column = (int(i) for i in np.argwhere((labels < 0) | (labels > 1))[0])
+        raise BadInput(
+            f"label {start + row} is {labels[row, column]} in column {column}, but labels of shape (N, K) are "
+            "multilabel, zeros and ones; give classes as (N,)."
+        )
+
+
+def _kind(labels: npt.NDArray[Any]) -> str:
+    text = labels.dtype.kind in "UST" or any(isinstance(label, str) for label in labels.ravel()[:1])
+    return "text" if text else f"of the type {labels.dtype}"
+
+
+def _shown(values: Any) -> str:
+    texts = [repr(v.item() if isinstance(v, np.generic) else v) for v in values]
+    return ", ".join(texts[:5]) + (f", … {len(texts)} in all" if len(texts) > 5 else "")

@@ -1,0 +1,155 @@
+"""From whatever a caller has to `Data`: read whole and in dataset order, sliced where it is tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
+
+from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
+from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
+from mlflow_pt_eval.data.spec import load_spec, split_table
+from mlflow_pt_eval.errors import BadInput
+
+_FORMS = "a DataLoader, a Dataset, (X, y), a DataFrame with target=, or a SPEC string"
+
+
+def load_data(
+    source: Any,
+    *,
+    target: str | None = None,
+    batch_size: int = 256,
+    classes: Sequence[Hashable] | None = None,
+    name: str | None = None,
+) -> Data:
+    """Make *source* data that an evaluation reads once, whole and in dataset order.
+
+    *source* is a DataLoader, a Dataset, `(X, y)` (tensors, arrays; X also a tuple or a dict of them), a DataFrame
+    (with *target*, the label's column), any iterable of batches, or a SPEC string (see `load_spec`).
+    A loader keeps its own batch size; *batch_size* is for everything else. Its sampler is not used, and
+    `drop_last` is not either: every sample is read once, which `notes` says. Where the samples are tensors (arrays,
+    a TensorDataset, a Subset of one, or a loader over them with the default collate function), batches are slices.
+    *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1.
+    Errors: BadInput and its kinds, in one line each.
+    """
+    if batch_size < 1:
+        raise BadInput(f"batch_size is {batch_size}; it must be at least 1.")
+    if isinstance(source, str | Path):
+        name = name or (Path(source).stem if Path(source).is_file() else str(source))
+        source = load_spec(str(source))
+    if target is not None and not isinstance(source, pd.DataFrame):
+        raise BadInput(f"target={target!r} names a table's column, but the data is a {type(source).__name__}.")
+    index = None if classes is None else class_index(classes)
+    if isinstance(source, pd.DataFrame):
+        source = split_table(source, target)
+    data = _load(source, batch_size, index)
+    return data if name is None else replace(data, name=name)
+
+
+def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
+    if isinstance(source, tuple | list):
+        if len(source) != 2 or source[1] is None:
+            raise BadInput(f"a {type(source).__name__} of {len(source)} is no data with labels; give {_FORMS}.")
+        return _arrays(source[0], source[1], batch_size, index)
+    if isinstance(source, DataLoader):
+        return _loader(source, batch_size, index)
+    if isinstance(source, torch.Tensor | np.ndarray | Mapping | str):
+        raise BadInput(f"a {type(source).__name__} alone is no data with labels; give {_FORMS}.")
+    if isinstance(source, Dataset) or (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
+        sliced = _sliced(source, batch_size, index)
+        return sliced or _stream(DataLoader(source, batch_size, generator=torch.Generator()), source, index)
+    if isinstance(source, Iterable):
+        return Stream(loader=source, n_samples=None, name=type(source).__name__, class_index=index)
+    raise BadInput(f"a {type(source).__name__} is no data with labels; give {_FORMS}.")
+
+
+def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None) -> Arrays:
+    tensors, numbers = as_inputs(inputs), as_labels(labels, index=index)
+    if count(tensors) != len(numbers):
+        raise BadInput(f"there are {count(tensors)} inputs, but {len(numbers)} labels.")
+    targets = as_targets(labels, numbers, mapped=index is not None)
+    return Arrays(inputs=tensors, targets=targets, labels=numbers, batch_size=batch_size, name="arrays")
+
+
+def _loader(loader: DataLoader[Any], batch_size: int, index: ClassIndex | None) -> Data:
+    size, notes = loader.batch_size or batch_size, _notes(loader)
+    plain = type(loader) is DataLoader and loader.collate_fn is default_collate and loader.batch_sampler is not None
+    if plain and (sliced := _sliced(loader.dataset, size, index)) is not None:
+        return replace(sliced, notes=notes)
+    ordered = in_dataset_order(loader, loader.dataset, size) if notes else loader
+    return replace(_stream(ordered, loader.dataset, index), notes=notes)
+
+
+def _stream(loader: DataLoader[Any], dataset: Any, index: ClassIndex | None) -> Stream:
+    # Without automatic batching an item is a batch, so the data set's length does not count samples.
+    known = not isinstance(dataset, IterableDataset) and loader.batch_sampler is not None
+    return Stream(
+        loader=loader, n_samples=len(dataset) if known else None, name=type(dataset).__name__, class_index=index
+    )
+
+
+def in_dataset_order(loader: DataLoader[Any], dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
+    """Return a loader over *dataset* that works as *loader* does, but gives every sample once, in order."""
+    workers: dict[str, Any] = {}
+    if loader.num_workers:
+        workers = {"timeout": loader.timeout, "prefetch_factor": loader.prefetch_factor}
+        workers["multiprocessing_context"] = loader.multiprocessing_context
+    return DataLoader(
+        dataset,
+        batch_size=None if loader.batch_sampler is None else batch_size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        pin_memory=loader.pin_memory,
+        worker_init_fn=loader.worker_init_fn,
+        generator=torch.Generator(),
+        **workers,
+    )
+
+
+def _notes(loader: DataLoader[Any]) -> tuple[str, ...]:
+    notes, iterable = [], isinstance(loader.dataset, IterableDataset)
+    if not iterable:
+        batches = loader.batch_sampler
+        sampler = batches.sampler if type(batches) is BatchSampler else loader.sampler if batches is None else batches
+        if type(sampler) is not SequentialSampler:
+            notes.append(
+                f"the loader's {type(sampler).__name__} is not used: "
+                "every sample is read once, in the data set's own order"
+            )
+    if loader.drop_last and (iterable or len(cast(Sized, loader.dataset)) % (loader.batch_size or 1)):
+        notes.append("the loader's drop_last is not used: the samples of the last, smaller batch are read too")
+    return tuple(notes)
+
+
+def _sliced(dataset: Any, batch_size: int, index: ClassIndex | None) -> Arrays | None:
+    """Return the tensors behind a TensorDataset or a Subset of one; None for any other data set."""
+    rows: torch.Tensor | None = None
+    while type(dataset) is Subset:
+        here = torch.as_tensor(dataset.indices, dtype=torch.int64)
+        rows, dataset = here if rows is None else here[rows], dataset.dataset
+    if type(dataset) is not TensorDataset or len(dataset.tensors) < 2:
+        return None
+    *inputs, labels = dataset.tensors
+    whole: Inputs = inputs[0] if len(inputs) == 1 else tuple(inputs)
+    if rows is not None:
+        labels = labels[rows]
+    numbers = as_labels(labels, index=index)
+    targets = as_targets(labels, numbers, mapped=index is not None)
+    return Arrays(
+        inputs=whole, targets=targets, labels=numbers, batch_size=batch_size, name=type(dataset).__name__, index=rows
+    )

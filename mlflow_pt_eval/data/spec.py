@@ -1,0 +1,128 @@
+"""SPEC strings: `package.module:callable`, or a file of arrays or of a table."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mlflow_pt_eval.errors import BadInput, NotFound, PtEvalError, UnsafeFile
+
+_FORMS = "package.module:callable, or a file that ends in .npz, .csv or .parquet"
+
+
+def load_spec(spec: str) -> Any:
+    """Return what *spec* names: a callable's result, `(X, y)` of an `.npz` file, a `.csv` or `.parquet` as a table.
+
+    An `.npz` file holds the arrays `X` and `y`. The working directory is importable.
+    Errors: NotFound, UnsafeFile (an array that only a pickle could hold) and BadInput.
+    """
+    suffix = Path(spec).suffix.lower()
+    if suffix == ".npz":
+        return _npz(_existing(spec))
+    if suffix in (".csv", ".parquet"):
+        return _table(_existing(spec))
+    if ":" in spec:
+        return call(spec)
+    raise BadInput(f"{spec!r} names no data: a SPEC is {_FORMS}.")
+
+
+def call(spec: str) -> Any:
+    """Import `package.module:callable` and return what the callable returns, without arguments."""
+    function = find_callable(spec)
+    try:
+        return function()
+    except PtEvalError:
+        raise
+    except Exception as error:
+        raise BadInput(f"{spec} failed with {_oneline(error)}") from error
+
+
+def find_callable(spec: str) -> Callable[..., Any]:
+    """Import `package.module:callable` from the working directory or the installed packages."""
+    module_name, _, path = spec.partition(":")
+    if not module_name or not path:
+        raise BadInput(f"{spec!r} names no callable: write package.module:callable.")
+    found = _module(module_name)
+    for name in path.split("."):
+        if not hasattr(found, name):
+            raise NotFound(f"the module {module_name} has no {path!r}; it has {_public(_module(module_name))}.")
+        found = getattr(found, name)
+    if not callable(found):
+        raise BadInput(f"{spec} is a {type(found).__name__}, not a callable that returns data.")
+    return found
+
+
+def split_table(table: pd.DataFrame, target: str | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Split a table into the columns beside *target*, in their order, as one float32 matrix, and *target* itself."""
+    columns = [str(column) for column in table.columns]
+    if target is None or target not in columns:
+        had = "no target column is named" if target is None else f"the table has no column {target!r}"
+        raise BadInput(f"{had}; name the label's with --target (target=): one of {', '.join(columns)}.")
+    inputs = table.loc[:, [column != target for column in columns]]
+    text = [str(name) for name, dtype in inputs.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    if text:
+        raise BadInput(f"the column {text[0]!r} holds no numbers; a table's inputs are one matrix of numbers.")
+    labels = table.iloc[:, columns.index(target)]
+    # pandas' own integer types have a value for "missing", which becomes NaN here and is refused by name later.
+    kind = np.float64 if pd.api.types.is_numeric_dtype(labels.dtype) else None
+    return inputs.to_numpy(np.float32, na_value=np.nan), labels.to_numpy(kind)
+
+
+def _existing(spec: str) -> Path:
+    path = Path(spec)
+    if not path.is_file():
+        raise NotFound(f"there is no file {spec!r} (looked in {Path.cwd()}).")
+    return path
+
+
+def _npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            if not {"X", "y"} <= set(file.files):
+                raise BadInput(f"{path}: it holds {', '.join(file.files) or 'nothing'}; it must hold 'X' and 'y'.")
+            return file["X"], file["y"]
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise BadInput(f"{path} is not a whole .npz file: {_oneline(error)}") from error
+    except ValueError as error:
+        if isinstance(error, BadInput):
+            raise
+        raise UnsafeFile(f"{path} holds objects, which only a pickle can; store plain arrays of numbers.") from error
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
+        raise BadInput(f"{path} cannot be read as a table: {_oneline(error)}") from error
+
+
+def _module(name: str) -> Any:
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)  # stays: a data set may import from there when its first item is read
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise NotFound(f"there is no module {name!r}, neither in {here} nor among the packages.") from error
+        raise BadInput(f"importing {name} failed with {_oneline(error)}") from error
+    except Exception as error:
+        raise BadInput(f"importing {name} failed with {_oneline(error)}") from error
+
+
+def _public(module: Any) -> str:
+    names = [name for name in vars(module) if not name.startswith("_") and callable(getattr(module, name))]
+    return ", ".join(names[:12]) or "no public callable"
+
+
+def _oneline(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else f"{type(error).__name__}."

@@ -1,0 +1,334 @@
+"""Data: whatever holds samples and labels is read once, whole and in order; what is wrong is said with its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
+
+from mlflow_pt_eval.data import Arrays, Stream, load_data
+from mlflow_pt_eval.errors import BadInput, NotFound, UnsafeFile
+
+X = torch.arange(22.0).reshape(11, 2)
+Y = torch.arange(11) % 3
+
+
+class Items(Dataset):
+    """A data set that gives its samples one by one, as most do."""
+
+    def __init__(self, inputs=X, labels=Y):
+        self.inputs, self.labels = inputs, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.inputs[index], self.labels[index]
+
+
+class Endless(IterableDataset):
+    """A data set of which nobody knows the length."""
+
+    def __iter__(self):
+        return iter(Items())
+
+
+def read(data):
+    """Read data whole: its inputs and its labels."""
+    batches = list(data.batches())
+    return torch.cat([batch.inputs for batch in batches]), np.concatenate([batch.labels for batch in batches])
+
+
+SOURCES = {
+    "tensors": (X, Y),
+    "arrays": (X.numpy(), Y.numpy()),
+    "float64 arrays": (X.numpy().astype(np.float64), Y.numpy().astype(np.int16)),
+    "labels as a column of whole floats": (X, Y[:, None].double()),
+    "tensor data set": TensorDataset(X, Y),
+    "items": Items(),
+    "iterable": Endless(),
+    "subset": Subset(TensorDataset(torch.cat([X, X]), torch.cat([Y, Y])), range(11)),
+    "sequential loader": DataLoader(TensorDataset(X, Y), batch_size=4),
+    "shuffled loader": DataLoader(TensorDataset(X, Y), batch_size=4, shuffle=True),
+    "shuffled items": DataLoader(Items(), batch_size=4, shuffle=True),
+    "items without the last batch": DataLoader(Items(), batch_size=4, drop_last=True),
+    "sampled items": DataLoader(Items(), batch_size=4, sampler=WeightedRandomSampler([1.0] * 11, 5)),
+    "batches from a sampler of the user's": DataLoader(Items(), batch_sampler=[[3, 1], [2, 2]]),
+    "no batching by the loader": DataLoader([(X[:6], Y[:6]), (X[6:], Y[6:])], batch_size=None),
+    "iterable loader": DataLoader(Endless(), batch_size=4, drop_last=True),
+    "batches": [(X[:6], Y[:6]), (X[6:], Y[6:])].__iter__(),
+    "mappings": iter([{"label": Y, "pixel_values": X}]),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_source_gives_every_sample_once_in_order(name):
+    """Whatever samples, shuffles or drops: an evaluation sees the data set, whole."""
+    if name == "mappings":
+        (batch,) = load_data(SOURCES[name]).batches()
+        inputs, labels = batch.inputs["pixel_values"], batch.labels
+    else:
+        inputs, labels = read(load_data(SOURCES[name], batch_size=3))
+    assert inputs.dtype == torch.float32
+    assert torch.equal(inputs, X)
+    assert labels.dtype == np.int64
+    assert labels.tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sequential loader", []),
+        ("shuffled loader", ["RandomSampler is not used"]),
+        ("shuffled items", ["RandomSampler is not used"]),
+        ("sampled items", ["WeightedRandomSampler is not used"]),
+        ("items without the last batch", ["drop_last is not used"]),
+        ("batches from a sampler of the user's", ["list is not used"]),
+    ],
+)
+def test_what_a_loader_asked_for_and_does_not_get_is_said(name, words):
+    """An evaluation on other samples than the loader gives must not go unnoticed."""
+    notes = load_data(SOURCES[name]).notes
+    assert len(notes) == len(words)
+    assert all(word in note for word, note in zip(words, notes, strict=True))
+
+
+def test_drop_last_that_drops_nothing_is_not_worth_a_word():
+    """Only what changes the samples is said."""
+    assert load_data(DataLoader(Items(), batch_size=11, drop_last=True)).notes == ()
+
+
+def test_tensors_are_sliced_and_not_asked_one_by_one():
+    """A loader costs microseconds a sample; slices of a whole tensor cost nothing."""
+    loader = DataLoader(TensorDataset(X, Y), batch_size=4, num_workers=2, shuffle=True)
+    sliced = load_data(loader)
+    assert isinstance(sliced, Arrays)
+    assert sliced.batch_size == 4
+    assert next(sliced.batches()).inputs.data_ptr() == X.data_ptr()
+
+
+def test_a_data_set_with_a_getitem_of_its_own_is_asked(monkeypatch):
+    """A subclass of TensorDataset may change its items."""
+
+    class Doubled(TensorDataset):
+        def __getitem__(self, index):
+            inputs, label = super().__getitem__(index)
+            return inputs * 2, label
+
+    inputs, _ = read(load_data(Doubled(X, Y)))
+    assert torch.equal(inputs, X * 2)
+
+
+def test_nested_subsets_keep_their_order():
+    """An index of an index."""
+    data = load_data(Subset(Subset(TensorDataset(X, Y), [9, 7, 5, 3]), [2, 0]), batch_size=1)
+    assert isinstance(data, Arrays)
+    inputs, labels = read(data)
+    assert torch.equal(inputs, X[[5, 9]])
+    assert labels.tolist() == Y[[5, 9]].tolist()
+
+
+def test_a_loader_in_order_is_read_itself_with_its_workers():
+    """Workers that are already up are not started again."""
+    loader = DataLoader(Items(), batch_size=4)
+    data = load_data(loader)
+    assert isinstance(data, Stream)
+    assert data.loader is loader
+    assert data.n_samples == 11
+    assert load_data(Endless()).n_samples is None
+
+
+def test_several_inputs_are_a_tuple_or_a_mapping():
+    """The last part of a tuple is the labels, whatever comes before are the model's arguments."""
+    for source in (TensorDataset(X, X + 1, Y), ((X, X + 1), Y), DataLoader([(x, x + 1, y) for x, y in Items()])):
+        batch = next(load_data(source).batches())
+        assert isinstance(batch.inputs, tuple)
+        assert torch.equal(batch.inputs[1], batch.inputs[0] + 1)
+    batch = next(load_data(({"a": X, "b": X + 1}, Y)).batches())
+    assert torch.equal(batch.inputs["b"], batch.inputs["a"] + 1)
+
+
+def test_tensors_stay_as_they_are():
+    """Only arrays of float64, which NumPy gives unasked, become what models hold."""
+    assert next(load_data((X.double(), Y)).batches()).inputs.dtype == torch.float64
+    assert next(load_data((X.to(torch.uint8).numpy(), Y)).batches()).inputs.dtype == torch.uint8
+    assert torch.equal(next(load_data((X.numpy().astype(">f4"), Y)).batches()).inputs, X)
+
+
+def test_a_read_only_array_is_taken_without_a_copy():
+    """A memory map larger than memory can be evaluated."""
+    array = X.numpy().copy()
+    array.flags.writeable = False
+    assert load_data((array, Y)).inputs.data_ptr() == array.ctypes.data
+
+
+def test_targets_keep_the_labels_as_the_data_has_them():
+    """A criterion such as BCE wants the floats that it is trained with."""
+    batch = next(load_data((X, (Y % 2).float()[:, None])).batches())
+    assert batch.targets.dtype == torch.float32
+    assert batch.targets.shape == (11, 1)
+    assert batch.labels.shape == (11,)
+
+
+def test_multilabel_labels_keep_their_columns():
+    """Zeros and ones of shape (N, K) are labels, not one-hot classes."""
+    assert next(load_data((X, torch.eye(11))).batches()).labels.tolist() == np.eye(11).tolist()
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["cat", "dog", "ant"], ["ant", "cat", "dog"]),
+        ([20, 30, 10], [10, 20, 30]),
+        (torch.tensor([20, 30, 10]), np.array([10, 20, 30])),
+        (np.array(["cat", "dog", "ant"], object), ("ant", "cat", "dog")),
+        ([2.0, 3.0, 1.0], range(1, 4)),
+    ],
+)
+def test_classes_map_the_labels_of_the_data(labels, classes):
+    """Labels need not be 0 … K-1; their order is the model's."""
+    batch = next(load_data((X[:3], labels), classes=classes).batches())
+    assert batch.labels.tolist() == [1, 2, 0]
+    assert batch.targets.tolist() == [1, 2, 0]
+
+
+def test_a_loader_of_text_labels_is_mapped_too():
+    """The default collate function leaves text in a list."""
+    loader = DataLoader([(torch.zeros(2), name) for name in ("b", "a", "b")], batch_size=2)
+    assert read(load_data(loader, classes=["a", "b"]))[1].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        ((X, Y + 0.25), {}, "label 0 is 0.25, but a class is a whole number"),
+        ((X, torch.where(Y == 2, torch.nan, Y)), {}, "label 2 is nan"),
+        (DataLoader(Items(labels=torch.arange(11) / 4)), {}, "label 1 is 0.25"),
+        ((X, torch.eye(11) * 2), {}, "label 0 is 2 in column 0, .*multilabel"),
+        ((X, ["a"] * 11), {}, "the labels are text .label 0 is 'a'.: give classes="),
+        ((X, Y), {"classes": [0, 1]}, "label 2 is 2, which is not among the classes .0, 1."),
+        ((X, Y), {"classes": [0, 1, 2, 1]}, "classes names 1 twice"),
+        ((X, Y), {"classes": "012"}, "give a list"),
+        ((X, torch.eye(11)), {"classes": [0, 1]}, "one label a sample"),
+        ((X, Y[:10]), {}, "there are 11 inputs, but 10 labels"),
+        ((X, Y.reshape(1, 1, 11)), {}, "labels must have the shape"),
+        ((X, None), {}, "no data with labels"),
+        ((X, Y, Y), {}, "a tuple of 3 is no data with labels"),
+        (X, {}, "a Tensor alone is no data"),
+        (7, {}, "a int is no data"),
+        ((np.array(["a"] * 11), Y), {}, "the inputs are an array of <U1"),
+        (((X, X[:3]), Y), {}, "shapes .11, 2., .3, 2."),
+        ((X, Y), {"batch_size": 0}, "batch_size is 0"),
+        ((X, Y), {"target": "y"}, "target='y' names a table's column"),
+        (iter([X]), {}, "a batch is a Tensor"),
+        (iter([{"x": X}]), {}, "a batch has the keys x"),
+        (iter([(X, Y[:4])]), {}, "from sample 0 on, a batch has 11 samples, but 4 labels"),
+    ],
+)
+def test_bad_data_is_named_with_its_place(source, options, words):
+    """One line that says where, before or while it is read."""
+    with pytest.raises(BadInput, match=words):
+        list(load_data(source, **options).batches())
+
+
+def test_a_table_is_split_at_its_target(tmp_path):
+    """The columns keep their order and become one float32 matrix."""
+    table = pd.DataFrame({"b": [1, 2], "kind": ["x", "y"], "a": [0.5, 1.5], "flag": [True, False]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    table.to_parquet(tmp_path / "t.parquet")
+    for source in (table, str(tmp_path / "t.csv"), tmp_path / "t.parquet"):
+        data = load_data(source, target="kind", classes=["x", "y"])
+        batch = next(data.batches())
+        assert batch.inputs.dtype == torch.float32
+        assert batch.inputs.tolist() == [[1.0, 0.5, 1.0], [2.0, 1.5, 0.0]]
+        assert batch.labels.tolist() == [0, 1]
+    assert load_data(tmp_path / "t.csv", target="kind", classes=["x", "y"]).name == "t"
+
+
+def test_a_missing_label_in_a_table_is_named():
+    """pandas' own integers know a missing value."""
+    table = pd.DataFrame({"a": [1.0, 2.0], "y": pd.array([1, None], dtype="Int64")})
+    with pytest.raises(BadInput, match="label 1 is nan"):
+        load_data(table, target="y")
+
+
+@pytest.mark.parametrize(
+    ("columns", "target", "words"),
+    [
+        ({"a": [1], "y": [0]}, None, "no target column is named.*one of a, y"),
+        ({"a": [1], "y": [0]}, "z", "the table has no column 'z'.*one of a, y"),
+        ({"a": ["text"], "y": [0]}, "y", "the column 'a' holds no numbers"),
+    ],
+)
+def test_a_table_that_cannot_be_split_says_which_columns_it_has(columns, target, words):
+    """The way out is in the message."""
+    with pytest.raises(BadInput, match=words):
+        load_data(pd.DataFrame(columns), target=target)
+
+
+def test_an_npz_file_holds_X_and_y(tmp_path):
+    """Arrays only: objects would need a pickle."""
+    np.savez(tmp_path / "ok.npz", X=X.numpy(), y=Y.numpy())
+    assert torch.equal(read(load_data(str(tmp_path / "ok.npz")))[0], X)
+    np.savez(tmp_path / "wrong.npz", images=X.numpy())
+    with pytest.raises(BadInput, match="it holds images; it must hold 'X' and 'y'"):
+        load_data(tmp_path / "wrong.npz")
+    np.savez(tmp_path / "objects.npz", X=np.array([{}]), y=Y.numpy())
+    with pytest.raises(UnsafeFile, match="only a pickle can"):
+        load_data(tmp_path / "objects.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "ok.npz").read_bytes()[:100])
+    with pytest.raises(BadInput, match="is not a whole .npz file"):
+        load_data(tmp_path / "cut.npz")
+
+
+def test_a_file_that_is_not_there_is_named():
+    """With the folder that it was looked for in."""
+    with pytest.raises(NotFound, match="there is no file 'gone.csv' .looked in"):
+        load_data("gone.csv", target="y")
+
+
+SOURCE_CODE = """
+import torch
+from mlflow_pt_eval.errors import NotFound
+def pair(): return torch.zeros(3, 2), [0, 1, 0]
+def broken(): return 1 / 0
+def ours(): raise NotFound("no such split.")
+class Sets:
+    pair = staticmethod(pair)
+number = 3
+"""
+
+
+def test_a_callable_in_the_working_directory_gives_data(tmp_path):
+    """`package.module:callable`, and a callable inside of a class."""
+    (tmp_path / "spec_source_a.py").write_text(SOURCE_CODE)
+    for spec in ("spec_source_a:pair", "spec_source_a:Sets.pair"):
+        data = load_data(spec)
+        assert data.n_samples == 3
+        assert data.name == spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("spec_source_b:missing", "the module spec_source_b has no 'missing'; it has .*pair, broken"),
+        ("spec_source_b:number", "is a int, not a callable"),
+        ("spec_source_b:broken", "failed with ZeroDivisionError: division by zero"),
+        ("spec_source_b:ours", "no such split"),
+        ("spec_source_b:", "names no callable"),
+        ("no_such_module_at_all:x", "there is no module 'no_such_module_at_all', neither in"),
+        ("spec_needs_more:x", "importing spec_needs_more failed with ModuleNotFoundError: No module named 'no_such_"),
+        ("spec_not_python:x", "importing spec_not_python failed with SyntaxError"),
+        ("data.txt", "names no data: a SPEC is"),
+    ],
+)
+def test_a_spec_that_fails_is_one_line(spec, words, tmp_path):
+    """What is missing, where it was looked for, what there is."""
+    (tmp_path / "spec_source_b.py").write_text(SOURCE_CODE)
+    (tmp_path / "spec_needs_more.py").write_text("import no_such_module_at_all")
+    (tmp_path / "spec_not_python.py").write_text("def (")
+    with pytest.raises(BadInput, match=words) as caught:
+        load_data(spec)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,87 @@
+"""The forward pass: in pieces that fit into memory, and never writing to the caller's data."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from mlflow_pt_eval.data.batches import Batch, Inputs, count, each, parts
+from mlflow_pt_eval.errors import BadInput, PtEvalError
+from mlflow_pt_eval.predict.model import call, scores_in
+
+_log = logging.getLogger("mlflow_pt_eval")
+
+
+class Forward:
+    """Calls a model on batches; halves them for good when the memory does not suffice, which `notes` then says."""
+
+    def __init__(self, model: nn.Module, device: torch.device) -> None:
+        self._model = model
+        self._device = device
+        self._limit: int | None = None
+        self._writes: bool | None = None  # whether the model changes its inputs in place; unknown before the first
+        self.notes: list[str] = []
+
+    def __call__(self, batch: Batch, start: int) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Give the model's scores for *batch*, whose first sample is number *start*, with the rows they belong to."""
+        done, total = 0, len(batch.labels)
+        while done < total:
+            rows = slice(done, total if self._limit is None else min(total, done + self._limit))
+            whole = rows == slice(0, total)
+            scores = self._try(batch.inputs if whole else each(batch.inputs, lambda part: part[rows]), start + done)  # noqa: B023
+            if scores is not None:
+                yield rows, scores
+                done = rows.stop
+
+    def _try(self, inputs: Inputs, start: int) -> torch.Tensor | None:
+        size = count(inputs)
+        try:
+            return scores_in(self._call(inputs))
+        except PtEvalError:
+            raise
+        except Exception as error:
+            if not _out_of_memory(error) or size == 1:
+                raise BadInput(self._failed(inputs, start, error)) from error
+        # Here the exception is gone, and with it what it kept alive of the failed call.
+        self._halve(size)
+        return None
+
+    def _call(self, inputs: Inputs) -> object:
+        moved = each(inputs, lambda part: part.to(self._device, non_blocking=True))
+        if self._writes is not False:
+            moved = each(moved, torch.clone)
+        before = _versions(moved)
+        output = call(self._model, moved)
+        if self._writes is not True and _versions(moved) != before:
+            if self._writes is False and self._device.type == "cpu":
+                raise BadInput("the model changed a later batch of its inputs in place: your data is changed too.")
+            self._writes = True
+        self._writes = bool(self._writes)
+        return output
+
+    def _halve(self, size: int) -> None:
+        self._limit = max(1, size // 2)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.notes.append(f"out of memory with {size} samples at once: went on with {self._limit}")
+        _log.warning(self.notes[-1])
+
+    def _failed(self, inputs: Inputs, start: int, error: Exception) -> str:
+        shapes = ", ".join(f"{tuple(p.shape)} {str(p.dtype).removeprefix('torch.')}" for p in parts(inputs))
+        reason = (str(error).strip().splitlines() or [""])[0]
+        return (
+            f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}: "
+            f"{type(error).__name__}: {reason}"
+        )
+
+
+def _versions(inputs: Inputs) -> list[int]:
+    # torch counts the writes to a tensor and all its views together; an inference tensor cannot be written to here.
+    return [0 if part.is_inference() else part._version for part in parts(inputs)]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

@@ -57,12 +57,8 @@ class Telemetry:
         # Copying a deque is one step for the interpreter, so the loop may append meanwhile.
         return [Point(key, float(value), step, int(at * 1000)) for key, value, step, at in list(self._pending)]
 
-    def remember_stored(self, first_step: int, first_epoch: int) -> None:
-        """Read the points that a run already holds from a checkpoint on, so that none is stored twice.
-
-        A metric's step is the epoch's number or the batch's: those before both are of no further interest.
-        """
-        first = min(first_step, first_epoch)
+    def remember_stored(self, first: int) -> None:
+        """Read the points that the run already holds from a step or epoch on, so that none is stored twice."""
         for key in get_run(self.store, self.run_id).data.metrics:
             for metric in self.store.client.get_metric_history(self.run_id, key):
                 if metric.step >= first:

@@ -43,6 +43,7 @@ class Opening:
     lock: RunLock
     attempt: Attempt
     checkpoint: LoadedCheckpoint | None
+    resumed: bool
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _fresh(store: Store, wanted: Wanted) -> Opening:
         parent_run_id=wanted.parent_run_id,
     )
     lock = RunLock(staging_folder(run.run_id) / LOCK_FILE).acquire()
-    return Opening(run, lock, attempts.begin(store, run.run_id, {}, None), None)
+    return Opening(run, lock, attempts.begin(store, run.run_id, {}, None), None, resumed=False)
 
 
 def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
@@ -94,7 +95,8 @@ def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
     except BaseException:
         lock.release()
         raise
-    return Opening(OpenRun(store, run_id, existing.info.experiment_id, owned), lock, attempt, checkpoint)
+    run = OpenRun(store, run_id, existing.info.experiment_id, owned)
+    return Opening(run, lock, attempt, checkpoint, resumed=True)
 
 
 def _take(store: Store, run_id: str) -> bool:

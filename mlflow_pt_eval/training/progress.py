@@ -143,8 +143,17 @@ def number(key: str, value: Any) -> float:
     if isinstance(value, str | bytes):
         raise BadInput(f"{key!r} was logged as {value!r}; a metric is a number.")
     try:
-        return float(value)
+        # `item` reads a tensor that requires gradients without torch's warning about it.
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError) as error:
         shape = getattr(value, "shape", None)
         what = f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")
         raise BadInput(f"{key!r} was logged as {what}; a metric is one number: log its mean.") from error
+
+
+def step_value(key: str, value: Any) -> Any:
+    """Return a step's value as a float, or, if it lies on a device, as a copy there that can be read later."""
+    device = getattr(value, "device", None)
+    if getattr(device, "type", "cpu") == "cpu" or value.numel() != 1:
+        return number(key, value)
+    return value.detach().clone()

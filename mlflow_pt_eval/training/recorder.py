@@ -53,8 +53,9 @@ class Recorder:
         self._buffers = Buffers()
         self._held: Snapshot | None = None
         self._versions = describe_versions()
-        if opening.checkpoint is not None:
-            self.telemetry.remember_stored(opening.checkpoint.name.step, opening.checkpoint.name.epoch)
+        if opening.resumed:
+            name = None if opening.checkpoint is None else opening.checkpoint.name
+            self.telemetry.remember_stored(0 if name is None else min(name.epoch, name.step))
         self.writer = Writer(self.outbox.pump)
 
     def point(self, key: str, value: Any, step: int) -> None:

@@ -17,14 +17,13 @@ from mlflow_pt_eval.state import (
     preserved_rng,
     restore_rng,
     restore_state,
-    scalar,
 )
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
 from mlflow_pt_eval.tracking.params import log_params
 from mlflow_pt_eval.tracking.runs import environment
 from mlflow_pt_eval.training.batches import Batches, Skip
 from mlflow_pt_eval.training.callbacks import Plan
-from mlflow_pt_eval.training.progress import Progress
+from mlflow_pt_eval.training.progress import Progress, step_value
 from mlflow_pt_eval.training.recorder import Recorder, Snapshot, describe_versions
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ class Session:
         """Take the step's metrics: one list append each."""
         recorder, progress = self.recorder, self.progress
         for key, value in metrics.items():
-            taken = value if type(value) is float else scalar(key, value)
+            taken = value if type(value) is float else step_value(key, value)
             recorder.point(key, taken, progress.log_step(key, taken))
         progress.count_step_without_batches()
 

@@ -1,0 +1,64 @@
+"""Train a small network on scikit-learn's digits.
+
+Try: python projects/digits/train.py --epochs 3
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+import mlflow_pt_eval as mpe
+from mlflow_pt_eval.cli.params import one_line_errors, training_parser
+
+import data
+from model import DigitsNet
+
+
+def main() -> None:
+    """Train, register the best epoch, and evaluate it if asked to."""
+    args = training_parser(__doc__, epochs=20, lr=0.001, batch_size=64, patience=5, register_as="digits").parse_args()
+    torch.manual_seed(args.seed)
+    train, validation, test = data.splits()
+    pixels = train.tensors[0]
+    model = DigitsNet(mean=pixels.mean(), std=pixels.std())
+    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    criterion = nn.CrossEntropyLoss()
+    shuffling = torch.Generator().manual_seed(args.seed)
+    train_loader = DataLoader(train, batch_size=args.batch_size, shuffle=True, generator=shuffling)
+    validation_loader = DataLoader(validation, batch_size=256)
+
+    with mpe.TrainingRun(
+        {"model": model, "optimizer": optimizer},
+        callbacks=[
+            mpe.ModelCheckpoint(monitor="val_accuracy", mode="max", every_n_epochs=2),
+            mpe.EarlyStopping(monitor="val_loss", mode="min", patience=args.patience),
+            mpe.RegisterBest(args.register_as, monitor="val_accuracy", mode="max", input_example=pixels[:2]),
+        ],
+        params={"lr": args.lr, "batch_size": args.batch_size, "seed": args.seed},
+        resume=args.resume or None,
+        run_name="digits",
+    ) as run:
+        for _ in run.epochs(args.epochs):
+            model.train()
+            for x, y in run.batches(train_loader):
+                loss = criterion(model(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                run.log_step(train_loss=loss)
+            run.log(**mpe.validate(model, validation_loader, criterion))
+
+    if run.registered_version is None:
+        return
+    uri = f"models:/{args.register_as}/{run.registered_version}"
+    print(f"The best epoch is {uri}.")
+    if args.evaluate:
+        evaluation = mpe.evaluate(uri, test, class_names=data.CLASS_NAMES)
+        print(f"Its test accuracy is {evaluation.metrics['accuracy']:.4f}, on {evaluation.n_samples} examples.")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main()

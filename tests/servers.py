@@ -28,18 +28,26 @@ def tracking_server(folder: Path) -> Iterator[str]:
     """Run a server with its database and artifacts in *folder*; give its URI, and end it and all of its children."""
     folder.mkdir(parents=True, exist_ok=True)
     uri = f"http://127.0.0.1:{free_port()}"
-    with (folder / "server.log").open("wb") as log:
+    with running(_command(uri), f"{uri}/health", folder, _environment()):
+        yield uri
+
+
+@contextmanager
+def running(command: list[str], health: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Run a server in *folder* from when the URL *health* answers; end it and all of its children."""
+    log = folder / "server.log"
+    with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(uri),
+            command,
             cwd=folder,
-            env=_environment(),
-            stdout=log,
+            env=environment,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a process group of its own, so that its workers end with it
         )
         try:
-            _await_health(process, uri, folder / "server.log")
-            yield uri
+            _await_health(process, health, log)
+            yield
         finally:
             _end(process)
 
@@ -57,11 +65,11 @@ def _environment() -> dict[str, str]:
     return {**kept, **quiet, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def _await_health(process: subprocess.Popen[bytes], uri: str, log: Path) -> None:
+def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{uri}/health", timeout=2) as answer:
+            with urllib.request.urlopen(url, timeout=2) as answer:
                 if answer.status == 200:
                     return
         except OSError:

@@ -74,7 +74,9 @@ def check_archive(path: Path) -> None:
                 name = full.partition("/")[2]
                 if name not in _PLAIN and not _RAW.fullmatch(name):
                     _check_entry(path, name, archive.read(full))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except UnsafeFile:
+        raise
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise BadInput(
             f"{path} is not a whole .pt2 archive ({first_line(error)}); restore or re-register it."
         ) from error
@@ -106,8 +108,10 @@ def _check_samples(path: Path, content: bytes) -> None:
     """Let only tensors through: torch falls back to a full unpickling where its restricted one fails."""
     if not content:
         return
+    if not content.startswith(b"PK\x03\x04"):
+        _refuse(path, "its example input is a bare pickle")
     with zipfile.ZipFile(io.BytesIO(content)) as inner:
-        pickles = [inner.read(name) for name in inner.namelist() if name.rpartition("/")[2] == "data.pkl"]
+        pickles = [inner.read(name) for name in inner.namelist() if name.endswith(".pkl")]
     for opcode, argument, _ in (found for data in pickles for found in pickletools.genops(data)):
         foreign = opcode.name == "GLOBAL" and not _TENSOR_GLOBALS.fullmatch(str(argument))
         if foreign or opcode.name in {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"}:

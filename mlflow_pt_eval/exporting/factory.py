@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -50,39 +47,24 @@ class Factory:
     def build(self) -> nn.Module:
         """Import the callable, from the working directory too, and return what it makes.
 
-        Errors: BadInput where it cannot be imported, fails, or makes something else than an `nn.Module`; UnsafeFile
-        for a callable of the standard library or `torch.hub`, since a stored model names it and none makes a module.
+        Errors: NotFound or BadInput where it cannot be imported, fails, or makes something else than an `nn.Module`;
+        UnsafeFile for a callable of the standard library or `torch.hub`: a stored model names what is called here,
+        and none of those makes a module.
         """
+        # Not at the top: data sets need pandas, which the fresh process that proves a graph has no use for.
+        from mlflow_pt_eval.data.spec import find_callable
+
         top = self._module.partition(".")[0]
         if top in sys.stdlib_module_names or (self._module + ".").startswith("torch.hub."):
             raise UnsafeFile(f"the factory {self.spec!r} is not called: no function of {self._module} makes a model.")
+        function = find_callable(self.spec)
         try:
-            with _working_directory_importable():
-                made = self._callable()(**self.kwargs)
+            made = function(**self.kwargs)
         except Exception as error:  # the user's code can raise anything
             raise BadInput(
-                f"the factory {self.spec!r} failed ({type(error).__name__}: {first_line(error)}); it has to be "
-                "importable from the working directory and to return the model."
+                f"the factory {self.spec!r} failed ({type(error).__name__}: {first_line(error)}); it has to return "
+                f"the model when it is called with {dict(self.kwargs) or 'no arguments'}."
             ) from error
         if not isinstance(made, nn.Module):
             raise BadInput(f"the factory {self.spec!r} returned a {type(made).__name__} instead of an nn.Module.")
         return made
-
-    def _callable(self) -> Any:
-        found: Any = importlib.import_module(self._module)
-        for name in self.spec.partition(":")[2].split("."):
-            found = getattr(found, name)
-        return found
-
-
-@contextlib.contextmanager
-def _working_directory_importable() -> Iterator[None]:
-    here = str(Path.cwd())
-    if here in sys.path or "" in sys.path:
-        yield
-        return
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)

@@ -24,7 +24,7 @@ from mlflow_pt_eval.errors import BadInput, NotFound, RegistrationFailed, Unsafe
 from mlflow_pt_eval.exporting.archive import load_program
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.inputs import Call
-from mlflow_pt_eval.exporting.snapshot import load_strictly
+from mlflow_pt_eval.exporting.snapshot import load_strictly, unwrapped
 from mlflow_pt_eval.names import (
     META_CALL,
     META_CLASS_NAMES,
@@ -107,7 +107,7 @@ def load_folder(folder: Path, *, into: nn.Module | None = None, device: torch.de
     """
     info, device = read_info(folder), device or torch.device("cpu")
     if into is not None:
-        load_strictly(into, load_weights(folder))
+        load_strictly(unwrapped(into), load_weights(folder))
         return into.to(device).eval()
     if info.factory is not None:
         made = info.factory.build()

@@ -13,8 +13,8 @@ from torch import nn
 
 from mlflow_pt_eval.errors import BadInput
 
-Call = Literal["single", "positional", "keywords", "mapping"]
-"""How a model takes its inputs: `model(x)`, `model(a, b)`, `model(a=a, b=b)` or `model({"a": a, "b": b})`."""
+Call = Literal["single", "positional", "keywords"]
+"""How a model takes its inputs: `model(x)`, `model(a, b)` or `model(a=a, b=b)`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,7 @@ class Example:
     @property
     def args(self) -> tuple[Any, ...]:
         """The positional arguments of a call with this example."""
-        if self.call == "keywords":
-            return ()
-        return (dict(self.tensors),) if self.call == "mapping" else tuple(self.tensors.values())
+        return () if self.call == "keywords" else tuple(self.tensors.values())
 
     @property
     def kwargs(self) -> dict[str, Any]:
@@ -59,14 +57,13 @@ class Example:
 
 
 def read_example(data: Any, model: nn.Module) -> Example:
-    """Make an example of an array or tensor, a tuple or list of them (arguments), or a mapping.
+    """Make an example of an array or tensor, a tuple or list of them (arguments), or a mapping (keywords).
 
-    A mapping's entries become keyword arguments where *model*'s `forward` takes them by name; otherwise it is handed
-    over whole. Errors: BadInput for anything else, for no samples and for inputs without a batch dimension.
+    Errors: BadInput for anything else, for no samples and for a first input without a batch dimension.
     """
     if isinstance(data, Mapping):
         tensors = {str(name): _tensor(value, f"the example's {name!r}") for name, value in data.items()}
-        call: Call = "keywords" if _binds(model, tensors) else "mapping"
+        call: Call = "keywords"
     elif isinstance(data, tuple | list):
         tensors = {
             name: _tensor(value, f"the example's input {index}")
@@ -121,14 +118,6 @@ def _tensor(value: Any, what: str) -> torch.Tensor:
 
 def _parameters(model: nn.Module) -> list[inspect.Parameter]:
     return list(inspect.signature(model.forward).parameters.values())
-
-
-def _binds(model: nn.Module, tensors: Mapping[str, Any]) -> bool:
-    try:
-        inspect.signature(model.forward).bind(**tensors)
-    except TypeError:
-        return False
-    return True
 
 
 def _argument_names(model: nn.Module, count: int) -> list[str]:

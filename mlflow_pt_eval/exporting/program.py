@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,14 +62,30 @@ def short_reason(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def quiet_torch() -> Iterator[None]:
-    """Keep torch's notes about its own internals off the user's screen; its errors still arrive as exceptions."""
+    """Keep torch's notes about its internals (logs, warnings, a printed graph) off the user's screen.
+
+    Errors still arrive as exceptions, and what other threads write to stderr still appears.
+    """
     before = {name: logging.getLogger(name).level for name in _LOGGERS}
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(_MutedHere(sys.stderr)):
             warnings.simplefilter("ignore")
             yield
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
+
+
+class _MutedHere:
+    """A stream that drops what this thread writes."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() == self._thread else int(self._stream.write(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

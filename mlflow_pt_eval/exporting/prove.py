@@ -111,7 +111,7 @@ def compare(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tens
             what = f"output {name!r}" if name else "output"
             raise RegistrationFailed(
                 f"loaded back in a fresh process, the model's {what} on the example differs from the live model's: "
-                f"{told}. Nothing was registered and no alias was moved."
+                f"{told}."
             )
 
 

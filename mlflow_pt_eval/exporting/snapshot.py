@@ -61,7 +61,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
             + "; ".join(f"{what}: {_few(keys)}" for what, keys in wrong.items() if keys)
             + ". Use the class and the arguments that they were trained with."
         )
-    module.load_state_dict(dict(weights))
+    module.load_state_dict(weights)
 
 
 def first_line(error: BaseException) -> str:

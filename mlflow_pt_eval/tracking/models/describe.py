@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml  # type: ignore[import-untyped]
-from mlflow import pyfunc
 from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
@@ -43,14 +42,15 @@ def describe(folder: Path, candidate: Candidate, info: ModelInfo, logged: Logged
     )
     if info.form == "exported":
         model.add_flavor("pytorch", model_data=DATA_DIR, pytorch_version=str(torch.__version__), code=None)
-    pyfunc.add_to_model(
-        model,
+    # What `mlflow.pyfunc.add_to_model` writes; importing it costs a second and warns the user of MLflow's own types.
+    model.add_flavor(
+        "python_function",
         loader_module="mlflow_pt_eval.tracking.models.pyfunc_loader" if ours else "mlflow.pytorch",
-        data=None if ours else DATA_DIR,
-        conda_env="conda.yaml",
-        python_env="python_env.yaml",
+        python_version=platform.python_version(),
+        env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
         # Where there is a GPU, MLflow would ask the graph, which is on the CPU, to be on it, and refuse it.
-        model_config={"device": "cpu"},
+        config={"device": "cpu"},
+        **({} if ours else {"data": DATA_DIR}),
     )
     _write_environment(folder, requirements(ours))
     model.model_size_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

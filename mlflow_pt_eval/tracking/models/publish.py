@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow_pt_eval.exporting.candidate import Candidate
 from mlflow_pt_eval.exporting.folder import Form
 from mlflow_pt_eval.exporting.snapshot import first_line
-from mlflow_pt_eval.names import TAG_FORM, TAG_FORM_REASON, TAG_OUTPUTS, TAG_WEIGHTS_SHA256
+from mlflow_pt_eval.names import EPOCH_MEAN_SUFFIX, TAG_FORM, TAG_FORM_REASON, TAG_OUTPUTS, TAG_WEIGHTS_SHA256
 from mlflow_pt_eval.tracking.models.describe import describe
 from mlflow_pt_eval.tracking.models.locate import download
 from mlflow_pt_eval.tracking.runs import get_run
@@ -97,13 +96,19 @@ def _ready_or_failed(store: Store, logged: LoggedModel) -> Iterator[None]:
 def _link(store: Store, logged: LoggedModel, run_id: str, epoch: int, metrics: Mapping[str, float]) -> None:
     """Make *logged* an output of its run, and show the run's values of that epoch on it."""
     store.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=epoch)])
-    points = [_point(store, run_id, key, value, epoch, logged.model_id) for key, value in metrics.items()]
+    found = [_point(store, run_id, key, value, epoch, logged.model_id) for key, value in metrics.items()]
+    points = [point for point in found if point is not None]
     if points:
         store.client.log_batch(run_id, metrics=points)
 
 
-def _point(store: Store, run_id: str, key: str, value: float, step: int, model_id: str) -> Metric:
-    """Return the run's own point again, for the model: with its timestamp, or the run would show it twice."""
-    same = [point for point in store.client.get_metric_history(run_id, key) if point.step == step]
-    timestamp = same[-1].timestamp if same else int(time.time() * 1000)
-    return Metric(key, same[-1].value if same else value, timestamp, step, model_id=model_id, run_id=run_id)
+def _point(store: Store, run_id: str, key: str, value: float, step: int, model_id: str) -> Metric | None:
+    """Return the run's own point for the model; None where the run has none, since logging it would make one there.
+
+    With its own timestamp, or the run would show it twice. An epoch's mean of a step's key has a name of its own.
+    """
+    for name in key, f"{key}{EPOCH_MEAN_SUFFIX}":
+        for point in store.client.get_metric_history(run_id, name):
+            if point.step == step and point.value == value:
+                return Metric(name, point.value, point.timestamp, step, model_id=model_id, run_id=run_id)
+    return None

@@ -1,4 +1,4 @@
-"""Registration: a model is published, proves itself in a fresh process, becomes a version, and then gets an alias."""
+"""`register`: publish, prove, make a version, move the alias, in that order."""
 
 from __future__ import annotations
 
@@ -98,16 +98,19 @@ def _register_anew(
     tags: Mapping[str, str],
 ) -> int:
     experiment_id = store.experiment_id() if run_id is None else get_run(store, run_id).info.experiment_id
-    published = publish(
-        store,
-        candidate,
-        name=name,
-        experiment_id=experiment_id,
-        check=lambda folder: prover.check(folder, candidate.example, candidate.expected),
-        run_id=run_id,
-        epoch=epoch,
-        metrics=metrics,
-    )
+    try:
+        published = publish(
+            store,
+            candidate,
+            name=name,
+            experiment_id=experiment_id,
+            check=lambda folder: prover.check(folder, candidate.example, candidate.expected),
+            run_id=run_id,
+            epoch=epoch,
+            metrics=metrics,
+        )
+    except RegistrationFailed as error:
+        raise RegistrationFailed(f"{name} got no new version, and no alias was moved: {error}") from error
     form = {names.TAG_FORM: published.form, names.TAG_FORM_REASON: published.reason}
     found = {key: text for key, text in form.items() if text is not None}
     return create_version(store, name, model_id=published.model_id, run_id=run_id, tags=found | dict(tags))

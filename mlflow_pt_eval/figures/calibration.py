@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures.curve_sheet import unit_square
-from mlflow_pt_eval.figures.labels import compact, describe, percent, score
+from mlflow_pt_eval.figures.labels import describe
 from mlflow_pt_eval.figures.style import (
     BLUE,
     MUTED,
@@ -27,6 +27,7 @@ from mlflow_pt_eval.figures.style import (
     ticks,
 )
 from mlflow_pt_eval.metrics.result import CalibrationBins, Evaluation, Floats
+from mlflow_pt_eval.wording import compact, percent, score
 
 UNDEFINED: Final = "No calibration is defined for this evaluation."
 EXPLAINED: Final = """\

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 
 from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import compact, percent
 from mlflow_pt_eval.figures.style import MUTED, add_to, figure_of, widest
+from mlflow_pt_eval.wording import compact, percent
 
 Counts = npt.NDArray[np.int64]
 

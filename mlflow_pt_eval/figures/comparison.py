@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import describe, drawable, score, shorten
+from mlflow_pt_eval.figures.labels import describe, drawable
 from mlflow_pt_eval.figures.style import FAINT, INK, MUTED, WIDTH, board, figure_of, heading, note, series, sheet
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.names import direction
+from mlflow_pt_eval.wording import score, shorten
 
 SHOWN: Final = (
     "accuracy",

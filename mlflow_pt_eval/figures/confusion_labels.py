@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import compact, describe, display_names, percent
+from mlflow_pt_eval.figures.labels import describe, display_names
 from mlflow_pt_eval.figures.style import INK, MUTED, board, figure_of, heading, sheet
 from mlflow_pt_eval.metrics.result import Evaluation
+from mlflow_pt_eval.wording import compact, percent
 
 SHOWN: Final = 20
 ACROSS: Final = 5

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import compact, display_names, percent
+from mlflow_pt_eval.figures.labels import display_names
 from mlflow_pt_eval.figures.style import MUTED, WIDTH, add_to, board
 from mlflow_pt_eval.metrics.result import Evaluation, Floats
+from mlflow_pt_eval.wording import compact, percent
 
 LISTED: Final = 10
 SHARE_MARKS: Final = (0.01, 0.1, 0.25, 0.5, 1.0)

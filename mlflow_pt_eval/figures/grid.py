@@ -13,8 +13,9 @@ from PIL import Image
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import drawable, shorten
+from mlflow_pt_eval.figures.labels import drawable
 from mlflow_pt_eval.figures.style import INK, MUTED, WIDTH, board, figure_of, heading, note, sheet
+from mlflow_pt_eval.wording import shorten
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -48,24 +49,39 @@ def image_grid(
     """
     _check(images, captions)
     side = min(LARGEST, int((BUDGET / max(len(images), 1)) ** 0.5))
-    rows, tall = max(-(-len(images) // ACROSS), 1), side + 14 * LINES + 18
+    tiles = [_tile(image, side) for image in images]
+    tall = max((len(tile) for tile in tiles), default=side) + 14 * LINES + 18
+    height = max(-(-len(tiles) // ACROSS), 1) * tall
     if ax is None:
-        figure = sheet(76 + rows * tall)
+        figure = sheet(76 + height)
         heading(figure, title, subtitle)
-        ax = board(figure, 24, 70, WIDTH - 48, rows * tall)
-    paper = np.full((rows * tall, WIDTH - 48, 3), 255, np.uint8)
-    lines: list[Cell] = []
-    for k, (image, caption) in enumerate(zip(images, captions, strict=True)):
-        top, left = tall * (k // ACROSS), STEP * (k % ACROSS)
-        tile = _tile(image, side)
-        paper[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-        lines += _caption(caption, left, top + side + 12)
-    ax.imshow(paper, interpolation="nearest", origin="upper", extent=(0, WIDTH - 48, rows * tall, 0), aspect="equal")
+        ax = board(figure, 24, 70, WIDTH - 48, height)
+    edges = (0, WIDTH - 48, height, 0)
+    ax.imshow(_paper(tiles, tall, height), interpolation="nearest", origin="upper", aspect="equal", extent=edges)
+    ax.set(xlim=(0, WIDTH - 48), ylim=(height, 0))
     ax.set_axis_off()
-    ax.add_artist(CellText(lines, 8, align=0))
-    if not images:
+    ax.add_artist(CellText(_lines(captions, tall), 8, align=0))
+    if not tiles:
         note(ax, "There is nothing to show.")
     return figure_of(ax)
+
+
+def _paper(tiles: Sequence[Pixels], tall: int, height: int) -> Pixels:
+    """Return all *tiles* in their places on one white image, so that they are drawn as one."""
+    paper = np.full((height, WIDTH - 48, 3), 255, np.uint8)
+    for k, tile in enumerate(tiles):
+        top, left = tall * (k // ACROSS), STEP * (k % ACROSS)
+        paper[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+    return paper
+
+
+def _lines(captions: Sequence[str], tall: int) -> list[Cell]:
+    cells = []
+    for k, caption in enumerate(captions):
+        left, top = STEP * (k % ACROSS), tall * (k // ACROSS + 1) - 14 * LINES - 6
+        for row, line in enumerate(caption.splitlines()[:LINES]):
+            cells.append(Cell(left, top + 14 * row, shorten(drawable(line), 21), MUTED if row else INK))
+    return cells
 
 
 def _check(images: Sequence[npt.NDArray[Any]], captions: Sequence[str]) -> None:
@@ -109,9 +125,3 @@ def _bytes(image: npt.NDArray[Any]) -> Pixels:
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
     result: Pixels = (scaled * 255).round().astype(np.uint8)
     return result
-
-
-def _caption(text: str, left: float, top: float) -> list[Cell]:
-    lines = text.splitlines()[:LINES]
-    inks = [INK, *[MUTED] * (LINES - 1)]
-    return [Cell(left, top + 14 * row, shorten(drawable(line), 21), inks[row]) for row, line in enumerate(lines)]

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures.curve_sheet import DASHED, NAMED, WORST, Points, Sheet, bundle_label, open_sheet, spread
-from mlflow_pt_eval.figures.labels import describe, display_names, drawable, percent, score, shorten
+from mlflow_pt_eval.figures.labels import describe, display_names, drawable
 from mlflow_pt_eval.figures.style import BLUE, INK, figure_of, note, series
 from mlflow_pt_eval.figures.thinning import as_steps, steps, thin_envelope
 from mlflow_pt_eval.metrics.result import Evaluation, PrecisionRecallCurve
+from mlflow_pt_eval.wording import percent, score, shorten
 
 TITLES: Final = {
     "binary": "Precision-recall curve",

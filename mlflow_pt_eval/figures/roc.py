@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures.curve_sheet import DASHED, NAMED, WORST, Points, Sheet, bundle_label, open_sheet, spread
-from mlflow_pt_eval.figures.labels import describe, display_names, drawable, score, shorten
+from mlflow_pt_eval.figures.labels import describe, display_names, drawable
 from mlflow_pt_eval.figures.magnifier import corner_size, magnify
 from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, note, series
 from mlflow_pt_eval.figures.thinning import thin_monotone
 from mlflow_pt_eval.metrics.result import Evaluation, RocCurve, ThresholdTable
 from mlflow_pt_eval.metrics.tables import auc_band
+from mlflow_pt_eval.wording import score, shorten
 
 TITLES: Final = {
     "binary": "ROC curve",

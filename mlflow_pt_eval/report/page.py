@@ -1,0 +1,137 @@
+"""The page: what was evaluated on what, the numbers, the figures, the tables."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from struct import unpack
+
+from mlflow_pt_eval.metrics.result import Evaluation
+from mlflow_pt_eval.metrics.tables import auc_band
+from mlflow_pt_eval.report.markup import Markup, tag
+from mlflow_pt_eval.report.style import CSS
+from mlflow_pt_eval.report.tables import bands_table, classes_table, metrics_table, mistakes_table, thresholds_table
+from mlflow_pt_eval.report.words import FIGURES, HEADLINES, metric_name
+from mlflow_pt_eval.wording import score
+
+# The page may load nothing, be it that a name in it were not escaped.
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def render(
+    evaluation: Evaluation,
+    figures: Mapping[str, bytes],
+    *,
+    context: Mapping[str, str] | None = None,
+    mistakes: Sequence[Mapping[str, object]] = (),
+    mistakes_figure: bytes | None = None,
+) -> str:
+    """Return *evaluation* as a whole HTML page: no network, no script, its styles and images inside.
+
+    *figures* are PNGs by file name, shown in their order. *context* holds more lines for the header ("Run", "When").
+    *mistakes* are the worst ones, one mapping a row with the first one's keys as columns; *mistakes_figure* is
+    their image grid. Values are shown with four decimals, all their digits on hovering. Every text is escaped.
+    """
+    title = f"Evaluation of {evaluation.model_uri or 'a model'}"
+    sections = [
+        _header(evaluation, title, context or {}),
+        _warnings(evaluation.warnings),
+        _headlines(evaluation),
+        _section("Metrics", metrics_table(evaluation), _bands(evaluation)),
+        *(_figure(name, data) for name, data in figures.items()),
+        _thresholds(evaluation),
+        _section("Labels" if evaluation.task == "multilabel" else "Classes", classes_table(evaluation)),
+        _mistakes(mistakes, mistakes_figure),
+    ]
+    return f"<!DOCTYPE html>\n{tag('html', _head(title), tag('body', tag('main', *sections)), lang='en')}\n"
+
+
+def _head(title: str) -> Markup:
+    return tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light"),
+        tag("title", title),
+        tag("style", Markup(CSS)),
+    )
+
+
+def _section(title: str, *content: Markup) -> Markup:
+    return tag("section", tag("h2", title), *content)
+
+
+def _header(evaluation: Evaluation, title: str, context: Mapping[str, str]) -> Markup:
+    """Say what was evaluated on what; facts that are not known are left out."""
+    what = "labels" if evaluation.task == "multilabel" else "classes"
+    facts = {
+        "Model": evaluation.model_uri,
+        "Data set": evaluation.dataset_name,
+        "Digest": evaluation.dataset_digest,
+        "Split": evaluation.split,
+        "Samples": f"{evaluation.n_samples:,}",
+        "Task": f"{evaluation.task}, {len(evaluation.class_names):,} {what}",
+        **context,
+    }
+    lines = [tag("div", tag("dt", key), tag("dd", value)) for key, value in facts.items() if value]
+    return tag("header", tag("h1", title), tag("dl", *lines))
+
+
+def _warnings(warnings: Sequence[str]) -> Markup:
+    if not warnings:
+        return Markup("")
+    return tag("aside", tag("strong", "To know"), tag("ul", *(tag("li", text) for text in warnings)))
+
+
+def _headlines(evaluation: Evaluation) -> Markup:
+    keys = [key for key in HEADLINES if key in evaluation.metrics]
+    return tag("div", *(_card(evaluation, key) for key in keys), class_="cards")
+
+
+def _card(evaluation: Evaluation, key: str) -> Markup:
+    value, below = evaluation.metrics[key], ""
+    if key in evaluation.intervals:
+        below = "{} – {}".format(*map(score, evaluation.intervals[key]))
+    lines = [tag("span", metric_name(key)), tag("b", score(value), title=repr(value)), tag("small", below)]
+    return tag("div", *lines)
+
+
+def _auc(evaluation: Evaluation) -> float | None:
+    return evaluation.metrics.get("roc_auc", evaluation.metrics.get("roc_auc_macro"))
+
+
+def _bands(evaluation: Evaluation) -> Markup:
+    auc = _auc(evaluation)
+    if auc is None:
+        return Markup("")
+    word = auc_band(auc)
+    said = f"An AUC of {score(auc)} is called {word}: a rule of thumb; how much is enough depends on the use."
+    return tag("details", tag("summary", "ROC AUC in words: ", tag("b", word)), tag("p", said), bands_table(auc))
+
+
+def _figure(name: str, data: bytes) -> Markup:
+    return tag("section", _image(FIGURES.get(name, name), data))
+
+
+def _image(text: str, data: bytes) -> Markup:
+    """Return a PNG as an element that has its size before it is decoded."""
+    width, height = unpack(">II", data[16:24])
+    return tag("img", src=f"data:image/png;base64,{b64encode(data).decode()}", alt=text, width=width, height=height)
+
+
+def _thresholds(evaluation: Evaluation) -> Markup:
+    thresholds = evaluation.curves.thresholds
+    if thresholds is None or not len(thresholds.threshold):
+        return Markup("")
+    said = "A sample counts as positive if its score reaches the threshold."
+    return _section("Thresholds", tag("p", said, class_="hint"), thresholds_table(thresholds))
+
+
+def _mistakes(mistakes: Sequence[Mapping[str, object]], figure: bytes | None) -> Markup:
+    if not mistakes and figure is None:
+        return Markup("")
+    image = Markup("") if figure is None else _image("The worst mistakes", figure)
+    said = "Those with the highest loss: wrong, and sure of it. Look at them: it may be the label that is wrong."
+    rows = mistakes_table(mistakes) if mistakes else Markup("")
+    return _section("Worst mistakes", tag("p", said, class_="hint"), image, rows)

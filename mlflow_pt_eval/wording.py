@@ -1,0 +1,57 @@
+"""Numbers and names as people read them, in figures, pages and tables."""
+
+from __future__ import annotations
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut *text* to *limit* characters in its middle: names that differ often do so at their ends.
+
+    >>> shorten("golden_retriever_female", 15)
+    'golden_…_female'
+    """
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def score(value: float, digits: int = 4) -> str:
+    """Return *value* with *digits* decimals; what is short of 1 is never shown as 1, nor more than 0 as 0.
+
+    >>> score(0.99999), score(1.0), score(0.5), score(0.00001)
+    ('>0.9999', '1.0000', '0.5000', '<0.0001')
+    """
+    step = 10.0**-digits
+    if 1 - step / 2 <= value < 1:
+        return f">{1 - step:.{digits}f}"
+    if 0 < value < step / 2:
+        return f"<{step:.{digits}f}"
+    return f"{value:.{digits}f}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return *share* in per cent without the sign, under `score`'s rule.
+
+    >>> percent(0.999999), percent(0.123, 0), percent(0.0)
+    ('>99.9', '12', '0')
+    """
+    if share in (0, 1):
+        return f"{share * 100:.0f}"
+    step = 10.0**-digits
+    value = share * 100
+    if value > 100 - step / 2:
+        return f">{100 - step:.{digits}f}"
+    return f"<{step:.{digits}f}" if value < step / 2 else f"{value:.{digits}f}"
+
+
+def compact(count: int) -> str:
+    """Return *count* in at most four characters.
+
+    >>> compact(999), compact(1250), compact(48_600), compact(999_999), compact(7_200_000)
+    ('999', '1.2k', '49k', '1M', '7.2M')
+    """
+    value, power = float(count), 0
+    while value >= 999.5 and power < 3:
+        value, power = value / 1000, power + 1
+    digits = 1 if power and value < 9.95 else 0
+    return f"{value:.{digits}f}".removesuffix(".0") + ("", "k", "M", "G")[power]

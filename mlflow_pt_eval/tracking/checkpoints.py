@@ -90,9 +90,10 @@ class Checkpoints:
         with self._storage(f"the checkpoint {name} could not be stored"):
             if MANIFEST_FILE in self._files(name):
                 self._delete(f"{name.path}/{MANIFEST_FILE}")
-            files = [*Manifest.from_json(json.loads((staged / MANIFEST_FILE).read_text())).files, MANIFEST_FILE]
-            for file in files:
-                self._store_file(staged / file, name.path)
+            manifest = Manifest.from_json(json.loads((staged / MANIFEST_FILE).read_text(encoding="utf-8")))
+            for file, entry in manifest.files.items():
+                self._store_payload(name, staged / file, entry)
+            self._store_file(staged / MANIFEST_FILE, name.path)
 
     def delete(self, name: CheckpointName) -> None:
         """Delete a checkpoint, its manifest first."""
@@ -118,6 +119,18 @@ class Checkpoints:
         if self.folder is not None and not (self.folder / path).is_dir():
             return []
         return self._repository().list_artifacts(path) or []
+
+    def _store_payload(self, name: CheckpointName, source: Path, entry: FileEntry) -> None:
+        if self.folder is not None and not source.exists():
+            # A process that died between two files has moved this one already.
+            self._verified(name, self.folder / name.path / source.name, entry)
+        else:
+            self._store_file(source, name.path)
+
+    def _verified(self, name: CheckpointName, path: Path, entry: FileEntry) -> None:
+        if not path.is_file():
+            raise CheckpointDamaged(f"{name}: {path.name} is missing.")
+        verify_file(name, path, entry)
 
     def _store_file(self, source: Path, path: str) -> None:
         if self.folder is None:

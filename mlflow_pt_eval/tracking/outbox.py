@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from mlflow_pt_eval.errors import RunConflict, StoreUnavailable
+from mlflow_pt_eval.errors import CheckpointDamaged, RunConflict, StoreUnavailable
 from mlflow_pt_eval.files import atomic_write_text
 from mlflow_pt_eval.names import MANIFEST_FILE, STAGING_DIR, TAG_LATEST_CHECKPOINT, TAG_RESUMABLE, CheckpointName
 from mlflow_pt_eval.tracking.attempts import Attempt, last_attempt
@@ -103,8 +103,13 @@ class Outbox:
         if (metrics := staged / STAGED_METRICS_FILE).exists():
             # Points of a process that died before it could send them; those already there are not stored twice.
             self.telemetry.send(read_points(metrics))
-        self.checkpoints.put(name, staged)
-        shutil.rmtree(staged)
+        try:
+            self.checkpoints.put(name, staged)
+        except (CheckpointDamaged, FileNotFoundError) as error:
+            _log.warning("a checkpoint staged by a process that died is incomplete and left out: %s", error)
+            _discard(staged)
+            return
+        _discard(staged)
         with reaching(self.checkpoints.store, "the tags could not be set"):
             set_tags(
                 self.checkpoints.store,
@@ -156,7 +161,7 @@ class Outbox:
         staged = self.staged()
         for name in set(staged) - set(self._keep(staged)):
             self._save_metrics_of(name)
-            shutil.rmtree(self.folder / str(name))
+            _discard(self.folder / str(name))
 
     def _save_metrics_of(self, name: CheckpointName) -> None:
         # Those of this process are still pending; those of a dead one exist nowhere else.
@@ -171,3 +176,9 @@ class Outbox:
             shutil.rmtree(self.folder, ignore_errors=True)
             with contextlib.suppress(OSError):  # other runs' folders may stand beside it
                 self.folder.parent.rmdir()
+
+
+def _discard(staged: Path) -> None:
+    """Remove a staged checkpoint, its manifest first: what is half removed must not look whole."""
+    (staged / MANIFEST_FILE).unlink(missing_ok=True)
+    shutil.rmtree(staged)

@@ -120,6 +120,7 @@ class TrainingRun:
         while session.progress.epoch < n and session.stop_reason is None:
             yield session.begin_epoch()
             session.end_epoch(self, last=session.progress.epoch == n - 1)
+        session.settle()
 
     def batches(self, loader: Iterable[Any], *, skip: Skip = "exact") -> Iterator[Any]:
         """Yield the loader's batches, counting steps; the first such loop of an epoch can be resumed in its middle.

@@ -99,6 +99,12 @@ class Session:
         self.progress.begin_epoch(self.progress.epoch)
         return self.progress.epoch
 
+    def settle(self) -> None:
+        """Put the random states back when a resumed training turns out to have no epoch left to do."""
+        tree, self._resumed = self._resumed, None
+        if tree is not None:
+            restore_rng(tree["rng"][0])
+
     def end_epoch(self, run: TrainingRun, *, last: bool) -> None:
         """Close the epoch: log it, ask the callbacks and policies, save it if it is to be saved."""
         progress = self.progress

@@ -2,5 +2,6 @@
 
 from mlflow_pt_eval.registration.best import register_best
 from mlflow_pt_eval.registration.register import register
+from mlflow_pt_eval.tracking.models import load_model
 
-__all__ = ["register", "register_best"]
+__all__ = ["load_model", "register", "register_best"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -39,7 +40,9 @@ def load_tree(path: str | os.PathLike[str]) -> Any:
     """
     source = Path(path)
     try:
-        with storage_errors(source.parent):
+        with storage_errors(source.parent), warnings.catch_warnings():
+            # It warns of pickle protocols that torch.save does not write; such a file is refused or read all the same.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol")
             return torch.load(source, weights_only=True, mmap=False, map_location="cpu")
     except FileNotFoundError:
         raise NotFound(f"there is no file {source}.") from None
@@ -73,8 +76,15 @@ def _pickled_names(path: Path, error: Exception) -> str:
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # not a zip file, or not to be read as one: what the reader said has to do
-        names = [part.split()[0] for part in text.split("GLOBAL ")[1:2]]
+        names = [part.split()[0] for part in text.split("GLOBAL ")[1:2]] or _foreign_pickle(path)
     return ", ".join(sorted(names)[:3])
+
+
+def _foreign_pickle(path: Path) -> list[str]:
+    """Say so if *path* is a plain pickle: torch itself writes protocol 2, pickle.dump a higher one."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return ["a plain pickle"] if start[:1] == b"\x80" and start[1:] > b"\x02" else []
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,187 @@
+"""`adopt`: hand-named weight files (`model_v1.pth`, `model_v2.pth`, `model_v10.pth`) become consecutive versions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlflow_pt_eval import names
+from mlflow_pt_eval.data import load_data, load_spec
+from mlflow_pt_eval.data.batches import each
+from mlflow_pt_eval.errors import BadInput, StateMismatch
+from mlflow_pt_eval.exporting.factory import Factory
+from mlflow_pt_eval.exporting.snapshot import load_strictly
+from mlflow_pt_eval.exporting.weights_file import read_weights
+from mlflow_pt_eval.files import sha256_file
+from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.state import preserved_rng, weights_sha256
+from mlflow_pt_eval.tracking.registry import find_version_by_weights
+from mlflow_pt_eval.tracking.runs import finish, open_run
+from mlflow_pt_eval.tracking.store import Store, connect
+
+_DIGITS = re.compile(r"([0-9]+)")
+_ROWS = 2  # of a data set, as the example: two show that the batch is free
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adopted:
+    """One file and what became of it: *version* is None where a dry run would make a new one.
+
+    *modified* is the file's time (ISO 8601, UTC), *sha256* the whole file's, *weights_sha256* that of the weights.
+    """
+
+    file: Path
+    version: int | None
+    what: str
+    sha256: str
+    modified: str
+    weights_sha256: str
+    epoch: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {**vars(self), "file": str(self.file)}
+
+
+def adopt(
+    files: Sequence[str | Path],
+    *,
+    name: str,
+    factory: str | Callable[[], nn.Module],
+    input_example: Any,
+    factory_kwargs: Mapping[str, Any] | None = None,
+    outputs: names.Outputs = "logits",
+    class_names: Sequence[str] | None = None,
+    alias: str | None = None,
+    dry_run: bool = False,
+) -> list[Adopted]:
+    """Register weight *files* as consecutive versions of *name*, in natural order (v2 before v10).
+
+    A file holds a state dict, or a checkpoint with one under the textbooks' names; the prefixes of DDP and
+    torch.compile are taken off. *factory* (`package.module:callable`, or a callable) makes the module that the
+    weights must fit strictly. *input_example* is one batch, or a SPEC string of data whose first samples are taken.
+    File name, time and SHA-256 become tags. Weights that are registered already get no second version. All files
+    are read and checked before the first is registered. *alias*, if given, ends on the last one.
+    Returns what became of each file.
+    Errors: UnsafeFile for a pickled model, StateMismatch, NotFound, BadInput, and those of registering.
+    """
+    names.check_model_name(name)
+    make = Factory(factory, dict(factory_kwargs or {})).build if isinstance(factory, str) else factory
+    store = connect()
+    with preserved_rng():
+        module = make()
+        example = _example(input_example)
+        planned = _planned(store, name, natural_order(files), module)
+        if dry_run or all(one.version is not None for one in planned):
+            return planned
+        with _adoption_run(store, name) as run_id:
+            return [
+                one
+                if one.version is not None
+                else _adopted(
+                    store,
+                    one,
+                    module,
+                    name=name,
+                    input_example=example,
+                    run_id=run_id,
+                    outputs=outputs,
+                    class_names=class_names,
+                    factory=factory if isinstance(factory, str) else None,
+                    factory_kwargs=factory_kwargs,
+                    alias=alias,
+                )
+                for one in planned
+            ]
+
+
+def natural_order(files: Sequence[str | Path]) -> list[Path]:
+    """Return *files*, each once, ordered by their names with numbers read as numbers.
+
+    >>> [p.name for p in natural_order(["model_v10.pth", "model_v2.pth", "model_v1.pth"])]
+    ['model_v1.pth', 'model_v2.pth', 'model_v10.pth']
+    """
+    if not files:
+        raise BadInput("no file is named; give the weight files to adopt.")
+    return sorted({Path(file).resolve(): Path(file) for file in files}.values(), key=_natural_key)
+
+
+def _natural_key(path: Path) -> tuple[list[tuple[int, int | str]], str]:
+    parts = [part for part in _DIGITS.split(path.name.lower()) if part]
+    return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in parts], str(path)
+
+
+def _planned(store: Store, name: str, files: Sequence[Path], module: nn.Module) -> list[Adopted]:
+    """Read every file, load its weights into *module*, and say what would become of it."""
+    planned: list[Adopted] = []
+    for path in files:
+        weights, epoch = _fitting(path, module)
+        digest = weights_sha256(weights)
+        version = find_version_by_weights(store, name, digest)
+        twin = next((one for one in planned if one.weights_sha256 == digest), None)
+        what = "a new version" if twin is None else f"the same weights as {twin.file.name}"
+        planned.append(
+            Adopted(
+                file=path,
+                version=version,
+                what=what if version is None else "registered already",
+                sha256=sha256_file(path),
+                modified=datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds"),
+                weights_sha256=digest,
+                epoch=epoch,
+            )
+        )
+    return planned
+
+
+def _fitting(path: Path, module: nn.Module) -> tuple[dict[str, torch.Tensor], int | None]:
+    found = read_weights(path)
+    weights = found.named_as(module.state_dict().keys())
+    try:
+        load_strictly(module, weights)
+    except StateMismatch as error:
+        raise StateMismatch(f"{path}: {error}") from error
+    return weights, found.epoch
+
+
+def _adopted(store: Store, planned: Adopted, module: nn.Module, **options: Any) -> Adopted:
+    """Register one file's weights; the same weights as an earlier file's give that one's version."""
+    weights, _ = _fitting(planned.file, module)
+    tags = {
+        names.TAG_SOURCE_FILE: planned.file.name,
+        names.TAG_SOURCE_MTIME: planned.modified,
+        names.TAG_SOURCE_SHA256: planned.sha256,
+    }
+    return replace(planned, version=register(store, module, weights=weights, epoch=planned.epoch, tags=tags, **options))
+
+
+@contextmanager
+def _adoption_run(store: Store, name: str) -> Iterator[str]:
+    """Give the run that the versions come from; its status is true."""
+    run = open_run(store, kind=names.KIND_ADOPTION, run_name=f"adopt {name}")
+    try:
+        yield run.run_id
+    except BaseException:
+        finish(run, "FAILED")
+        raise
+    finish(run, "FINISHED")
+
+
+def _example(given: Any) -> Any:
+    """Return one batch: *given*, or the first samples of the data that a SPEC string names."""
+    if not isinstance(given, str):
+        return given
+    found = load_spec(given)
+    if isinstance(found, torch.Tensor | np.ndarray | Mapping):
+        return found
+    batch = next(load_data(found, batch_size=_ROWS).batches())
+    return each(batch.inputs, lambda part: part[:_ROWS])

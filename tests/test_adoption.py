@@ -1,0 +1,135 @@
+"""Hand-named files become versions, once each, in the order that people mean."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Tiny
+
+from mlflow_pt_eval import names
+from mlflow_pt_eval.adoption import adopt, natural_order
+from mlflow_pt_eval.errors import BadInput, NotFound, StateMismatch, UnsafeFile
+from mlflow_pt_eval.tracking.models import load_version
+from mlflow_pt_eval.tracking.registry import versions
+from mlflow_pt_eval.tracking.store import Store, connect
+
+X = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def store(tracking: str) -> Store:
+    """The test's own SQLite store."""
+    return connect(tracking)
+
+
+def model_files(*file_names: str) -> list[Path]:
+    """Write a tiny model's weights under each name, other weights each time, and set their times."""
+    for index, name in enumerate(file_names):
+        torch.manual_seed(index)
+        torch.save(Tiny().state_dict(), name)
+        os.utime(name, (1_700_000_000, 1_700_000_000))
+    return [Path(name) for name in file_names]
+
+
+def test_numbers_are_read_as_numbers() -> None:
+    """v2 before v10; a file named twice is one file."""
+    given = ["b/net.pth", "model_v10.pth", "model_v2.pth", "./model_v2.pth", "model_v1.pth", "model_best.pth"]
+    assert [path.name for path in natural_order(given)] == [
+        "model_best.pth",
+        "model_v1.pth",
+        "model_v2.pth",
+        "model_v10.pth",
+        "net.pth",
+    ]
+    with pytest.raises(BadInput, match="no file is named"):
+        natural_order([])
+
+
+def test_files_become_versions_that_say_where_they_are_from(store: Store) -> None:
+    """In natural order, with the file's name, time and digest; a run says when; again, nothing is adopted twice."""
+    files = model_files("model_v10.pth", "model_v2.pth")
+    adopted = adopt(files, name="hand", factory="conftest:Tiny", input_example=X)
+    assert [(one.file.name, one.version, one.what) for one in adopted] == [
+        ("model_v2.pth", 1, "a new version"),
+        ("model_v10.pth", 2, "a new version"),
+    ]
+    first, second = versions(store, "hand")
+    assert first.tags[names.TAG_SOURCE_FILE] == "model_v2.pth"
+    assert first.tags[names.TAG_SOURCE_MTIME] == "2023-11-14T22:13:20+00:00"
+    assert first.tags[names.TAG_SOURCE_SHA256] == adopted[0].sha256
+    assert (first.aliases, second.aliases) == ((), ())
+    live = Tiny().eval()
+    live.load_state_dict(torch.load("model_v10.pth", weights_only=True))
+    assert torch.equal(load_version(store, second.uri)(X), live(X))
+    run = store.client.get_run(str(first.run_id))
+    assert (run.data.tags[names.TAG_KIND], run.info.status) == (names.KIND_ADOPTION, "FINISHED")
+
+    again = adopt(files, name="hand", factory="conftest:Tiny", input_example=X)
+    assert [(one.version, one.what) for one in again] == [(1, "registered already"), (2, "registered already")]
+    assert len(versions(store, "hand")) == 2
+    assert len(store.client.search_runs([run.info.experiment_id])) == 1
+
+
+def test_a_dry_run_registers_nothing(store: Store) -> None:
+    """It reads and checks every file and says what would become of it."""
+    files = model_files("a1.pth", "a2.pth")
+    Path("a3.pth").write_bytes(Path("a1.pth").read_bytes())
+    adopted = adopt([*files, "a3.pth"], name="dry", factory=Tiny, input_example=X, dry_run=True)
+    assert [(one.version, one.what) for one in adopted] == [
+        (None, "a new version"),
+        (None, "a new version"),
+        (None, "the same weights as a1.pth"),
+    ]
+    assert adopted[0].to_json()["file"] == "a1.pth"
+    assert store.client.search_registered_models() == []
+    assert store.client.search_runs(["0"]) == []
+
+
+def test_two_files_with_the_same_weights_are_one_version(store: Store) -> None:
+    """model_best.pth is usually a copy of another; the alias ends on the last file's version."""
+    model_files("net1.pth", "net2.pth")
+    Path("net3.pth").write_bytes(Path("net1.pth").read_bytes())
+    adopted = adopt(["net1.pth", "net2.pth", "net3.pth"], name="twin", factory=Tiny, input_example=X, alias="last")
+    assert [one.version for one in adopted] == [1, 2, 1]
+    assert [info.aliases for info in versions(store, "twin")] == [("last",), ()]
+
+
+def test_the_example_may_be_a_spec(store: Store) -> None:
+    """The first samples of the data; the user's own generators are left alone."""
+    np.savez("data.npz", X=X.numpy(), y=np.array([0, 1]))
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    adopt(model_files("one.pth"), name="spec", factory=Tiny, input_example="data.npz", dry_run=True)
+    torch.manual_seed(5)
+    adopt(["one.pth"], name="spec", factory=Tiny, input_example="data.npz")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(versions(store, "spec")) == 1
+
+
+def test_one_bad_file_stops_all_before_anything_is_registered(store: Store) -> None:
+    """A pickled model, a misfit, a missing file: named, and no version is made."""
+    files = model_files("good.pth")
+    torch.save(Tiny(), "whole.pth")
+    torch.save(Tiny(classes=9).state_dict(), "other.pth")
+    Path("plain.pkl").write_bytes(pickle.dumps(Tiny()))
+    for bad, error, said in [
+        ("whole.pth", UnsafeFile, r"whole\.pth holds pickled objects .*torch\.save\(model\.state_dict"),
+        ("plain.pkl", UnsafeFile, r"plain\.pkl"),
+        ("other.pth", StateMismatch, r"other\.pth: .*layers\.4\.bias: \(9,\) instead of \(3,\)"),
+        ("gone.pth", NotFound, r"there is no file gone\.pth"),
+    ]:
+        with pytest.raises(error, match=said):
+            adopt([*files, bad], name="bad", factory=Tiny, input_example=X)
+    assert store.client.search_registered_models() == []
+
+
+def test_a_failed_adoption_says_so(store: Store) -> None:
+    """An example that does not fit: the error, and a run that is FAILED."""
+    with pytest.raises(BadInput, match="does not take the example"):
+        adopt(model_files("one.pth"), name="fails", factory=Tiny, input_example=torch.zeros(2, 9))
+    assert [run.info.status for run in store.client.search_runs(["0"])] == ["FAILED"]

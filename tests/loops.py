@@ -26,7 +26,7 @@ class Noisy(Dataset):
         return len(self.y)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        noise = torch.randn(4) * 0.1 + random.random() * 0.1 + float(np.random.rand()) * 0.1
+        noise = torch.randn(4) * 0.1 + random.random() * 0.1 + float(np.random.rand()) * 0.1  # noqa: NPY002
         return self.x[index] + noise, self.y[index]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import sys
@@ -27,7 +26,7 @@ def build_parser() -> Parser:
         epilog="Exit status: 0 yes or done, 1 no, 2 bad input, 3 anything else; 128 + n after signal n.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--traceback", action="store_true", help="show where an error comes from")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=Parser)
     for module in _VERBS:

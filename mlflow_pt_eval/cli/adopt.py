@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import model_name
+from mlflow_pt_eval.cli.params import Parser, model_name
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
     text = "make hand-named weight files consecutive versions, in natural order (v2 before v10)"
     example = "example: mlflow-pt-eval adopt digits model_v*.pth --factory model:DigitsNet --input-example data:example"

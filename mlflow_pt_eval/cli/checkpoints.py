@@ -9,7 +9,7 @@ from mlflow_pt_eval.cli.output import print_json, print_table
 from mlflow_pt_eval.cli.params import Parser, positive_int
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
     parser: Parser = verbs.add_parser("checkpoints", help="list, verify or prune a run's checkpoints")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)

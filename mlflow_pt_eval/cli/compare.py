@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import optional
+from mlflow_pt_eval.cli.params import Parser, optional
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
     text = "compare versions of a model on one data set: paired differences, tests, what flipped"
     example = "example: mlflow-pt-eval compare digits 1 2 --data projects.digits.data:test"

@@ -6,12 +6,12 @@ import argparse
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import optional, positive_int
+from mlflow_pt_eval.cli.params import Parser, optional, positive_int
 
 _EXAMPLE = "example: mlflow-pt-eval evaluate models:/digits@challenger --data projects.digits.data:test"
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
     text = "evaluate a registered version, a run's model or a model folder on a data set, as an MLflow run"
     parser = verbs.add_parser("evaluate", help=text, description=text + ".", epilog=_EXAMPLE, parents=[common])

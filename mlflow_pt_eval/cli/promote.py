@@ -6,16 +6,25 @@ import argparse
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json
-from mlflow_pt_eval.cli.params import alias, fraction, model_name, non_negative_float, number, optional, positive_float
+from mlflow_pt_eval.cli.params import (
+    Parser,
+    alias,
+    fraction,
+    model_name,
+    non_negative_float,
+    number,
+    optional,
+    positive_float,
+)
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add both verbs to the command line."""
     _add_promote(verbs, common)
     _add_rollback(verbs, common)
 
 
-def _add_promote(verbs: Any, common: argparse.ArgumentParser) -> None:
+def _add_promote(verbs: Any, common: Parser) -> None:
     text = "move an alias to a version if it is better than the one that has it, on the same data"
     example = "example: mlflow-pt-eval promote digits challenger --metric accuracy --min-delta 0.002"
     parser = verbs.add_parser(
@@ -50,7 +59,7 @@ def _confidence(text: str) -> float:
     return value
 
 
-def _add_rollback(verbs: Any, common: argparse.ArgumentParser) -> None:
+def _add_rollback(verbs: Any, common: Parser) -> None:
     text = "move an alias back to where it was before the last promotion"
     example = "example: mlflow-pt-eval rollback digits"
     parser = verbs.add_parser(

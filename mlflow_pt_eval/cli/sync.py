@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json
-from mlflow_pt_eval.cli.params import optional
+from mlflow_pt_eval.cli.params import Parser, optional
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
     text = "send what an outage left in .mlflow_pt_eval/ of this folder; a resume does it by itself"
     parser = verbs.add_parser(

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json
-from mlflow_pt_eval.cli.params import positive_int, seed
+from mlflow_pt_eval.cli.params import Parser, positive_int, seed
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
     text = "run a training script whole, then killed and resumed at several points, and compare everything exactly"
     example = "example: mlflow-pt-eval verify-resume --kills 5 train.py --epochs 3"

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import model_name
+from mlflow_pt_eval.cli.params import Parser, model_name
 
 
-def add_parsers(verbs: Any, common: argparse.ArgumentParser) -> None:
+def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
     text = "show a model's versions with their aliases and metrics, or how its aliases moved"
     example = "example: mlflow-pt-eval versions digits --history"

@@ -60,8 +60,8 @@ class Batches:
     def _shown(self, batches: Iterable[Any], label: str, done: int) -> Iterable[Any]:
         if not self._shows:
             return batches
-        options = {"initial": done, "total": _length(batches), "leave": False, "unit": "batch", "file": sys.stderr}
-        return tqdm(batches, desc=label, **options)
+        total = _length(batches)
+        return tqdm(batches, desc=label, initial=done, total=total, leave=False, unit="batch", file=sys.stderr)
 
 
 def _length(batches: Any) -> int | None:

@@ -119,7 +119,8 @@ class Plan:
 
     def monitors(self) -> Iterator[tuple[str, str]]:
         """Yield (who monitors, what) for everything that does."""
-        for callback in [*self.checkpoints, *self.stopping, *self.registering]:
+        monitoring: list[ModelCheckpoint | EarlyStopping | RegisterBest] = [*self.checkpoints, *self.stopping]
+        for callback in [*monitoring, *self.registering]:
             if callback.monitor is not None:
                 yield type(callback).__name__, callback.monitor
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Hashable
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.state.codec import ATOMS, DICTS, TENSORS, path_text
+from mlflow_pt_eval.state.codec import ATOMS, DICTS, TENSORS, Refused, path_text
 
-Path = tuple[Hashable, ...]
-Kept = dict[Path, tuple[Hashable, torch.Tensor]]  # place -> what the tensor there looked like, its buffer
+_ATTRIBUTES = object()  # the place of what an OrderedDict carries as attributes
+Node = dict[Hashable, Any]  # the buffers of one container: by key or index, a _Slot or the Node of a container in it
 
 
 class Buffers:
@@ -24,12 +24,13 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        self._kept: Kept = {}
+        self._kept: Node = {}
+        self._held: list[torch.Tensor] = []
 
     @property
     def nbytes(self) -> int:
         """The bytes of host memory kept now."""
-        return sum({id(host): host.nbytes for _, host in self._kept.values()}.values())
+        return sum(host.nbytes for host in self._held)
 
     def copy(self, tree: Any) -> Any:
         """Return a copy of *tree* that shares nothing with it; tensors on the host, in this object's buffers.
@@ -38,94 +39,144 @@ class Buffers:
         bytes only. Tensors on CUDA go to pinned memory, with one synchronisation a device. BadInput for a leaf that
         `weights_only=True` would refuse (`encode` the tree first).
         """
-        copying = _Copying(self._kept)
-        result = copying.visit(tree, ())
+        copying = _Copying()
+        result = self._walk(copying, tree)
         copying.move()
-        self._kept = copying.used
         return result
 
     def prefault(self, tree: Any) -> None:
         """Allocate the buffers that a copy of *tree* needs and touch their pages, so that the next copy is fast."""
-        copying = _Copying(self._kept)
-        copying.visit(tree, ())
+        copying = _Copying()
+        self._walk(copying, tree)
         for host in copying.fresh:
             host.zero_()
-        self._kept = copying.used
+
+    def _walk(self, copying: _Copying, tree: Any) -> Any:
+        """Return the copy, its tensors not filled yet, and keep the buffers that it takes."""
+        made: dict[int, Any] = {}
+        try:
+            self._kept = copying.items([(0, tree)], self._kept, made)
+        except Refused as refused:
+            place = path_text(list(reversed(refused.parts))[1:]) or "the tree"
+            raise BadInput(
+                f"{place} is a {refused.kind.__qualname__}, which a checkpoint does not hold as it is: "
+                "encode() the tree before copying it."
+            ) from None
+        self._held = copying.hosts
+        return made[0]
+
+
+class _Slot:
+    """The buffer of one place, and what the tensor there looked like."""
+
+    __slots__ = ("contiguous", "cpu", "dtype", "host", "strides", "user")
+
+    def __init__(self, source: torch.Tensor) -> None:
+        self.dtype, self.strides, self.cpu = source.dtype, source.stride(), source.is_cpu
+        self.contiguous = source.is_contiguous()
+        self.host = torch.empty_like(source, device="cpu", requires_grad=False, pin_memory=source.is_cuda)
+        self.user: object = None
+
+    def fits(self, source: torch.Tensor) -> bool:
+        """Say whether *source* looks as the tensor did that this was made for."""
+        return (
+            source.dtype is self.dtype
+            and source.is_same_size(self.host)
+            and (source.is_contiguous() if self.contiguous else source.stride() == self.strides)
+            and source.is_cpu is self.cpu
+        )
 
 
 class _Copying:
-    """One walk through a tree: pairs each tensor with its buffer, then moves the bytes of all at once."""
+    """One walk through a tree: gives each tensor its buffer, then moves the bytes of all at once.
 
-    def __init__(self, kept: Kept) -> None:
-        self.used: Kept = {}
+    This is what a training waits for beside the copy itself, so the common cases come first and straight.
+    """
+
+    def __init__(self) -> None:
+        self.hosts: list[torch.Tensor] = []
         self.fresh: list[torch.Tensor] = []
-        self._kept = kept
-        self._taken: set[int] = set()
-        self._seen: dict[Hashable, torch.Tensor] = {}
-        self._pairs: defaultdict[torch.device, tuple[list[torch.Tensor], list[torch.Tensor]]]
-        self._pairs = defaultdict(lambda: ([], []))
+        self._sources: list[torch.Tensor] = []
+        self._devices: set[torch.device] = set()  # those to wait for
+        self._seen: dict[int, list[tuple[torch.Tensor, _Slot]]] = {}  # by address
+        self._mark = object()
 
-    def visit(self, value: Any, path: Path) -> Any:
-        """Return the copy of *value*; the tensors in it are filled by `move`."""
-        kind = type(value)
-        if kind in TENSORS:
-            return self._tensor(value, path)
-        if kind in ATOMS:
-            return value
-        if kind is dict:
-            return {key: self.visit(item, (*path, key)) for key, item in value.items()}
-        if kind is list or kind is tuple:
-            return kind([self.visit(item, (*path, index)) for index, item in enumerate(value)])
-        if kind in DICTS:
-            return self._special_dict(value, path)
-        if kind is set or kind is bytearray:
-            return kind(value)
-        raise BadInput(
-            f"{path_text(path) or 'the tree'} is a {kind.__qualname__}, which a checkpoint does not hold as it is: "
-            "encode() the tree before copying it."
-        )
+    def items(self, items: Iterable[tuple[Hashable, Any]], kept: Any, made: Any) -> Node:
+        """Put a copy of each item into *made*, at its key or index; return the buffers."""
+        kept = kept if type(kept) is dict else {}
+        node: Node = {}
+        for key, item in items:
+            kind = type(item)
+            if kind in ATOMS:
+                made[key] = item
+            elif kind in TENSORS:
+                made[key], node[key] = self._tensor(item, kept.get(key))
+            else:
+                try:
+                    made[key], node[key] = self._container(item, kept.get(key))
+                except Refused as refused:
+                    refused.parts.append(key)
+                    raise
+        return node
 
     def move(self) -> None:
         """Copy the bytes of every tensor into its buffer."""
         with torch.no_grad():
-            for device, (hosts, sources) in self._pairs.items():
-                torch._foreach_copy_(hosts, sources, non_blocking=device.type == "cuda")
-        for device in self._pairs:
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
+            # Only pinned memory is filled without waiting, so that one wait is enough for all tensors of a device.
+            torch._foreach_copy_(self.hosts, self._sources, non_blocking=True)
+        for device in self._devices:
+            torch.accelerator.synchronize(device)
 
-    def _special_dict(self, value: Any, path: Path) -> Any:
-        """Copy an OrderedDict with its attributes (`_metadata` of a state_dict), or a Counter."""
-        made = type(value)()
-        for key, item in value.items():
-            made[key] = self.visit(item, (*path, key))
-        if type(value) is OrderedDict and vars(value):
-            vars(made).update(self.visit(vars(value), (*path, "its attributes")))
-        return made
+    def _container(self, value: Any, kept: Any) -> tuple[Any, Node]:
+        """Return the copy of a container, and its buffers."""
+        kind = type(value)
+        if kind in DICTS:
+            made = kind()
+            node = self.items(value.items(), kept, made)
+            if kind is OrderedDict and vars(value):  # the `_metadata` of a state_dict
+                node[_ATTRIBUTES] = self.items(vars(value).items(), kept and kept.get(_ATTRIBUTES), vars(made))
+            return made, node
+        if kind is list or kind is tuple:
+            made = [None] * len(value)
+            node = self.items(enumerate(value), kept, made)
+            return (made if kind is list else tuple(made)), node
+        if kind is set or kind is bytearray:
+            return kind(value), {}
+        raise Refused(kind)
 
-    def _tensor(self, source: torch.Tensor, path: Path) -> torch.Tensor:
-        """Return the copy of one tensor; the same object for the same memory seen in the same way."""
+    def _tensor(self, source: torch.Tensor, kept: Any) -> tuple[torch.Tensor, _Slot | None]:
+        """Return the copy of one tensor, and its buffer."""
         if source.layout is not torch.strided or source.is_quantized:
-            return source.detach().clone().cpu()
-        look = (source.dtype, source.shape, source.stride(), source.device, source.is_conj(), source.is_neg())
-        same = (source.data_ptr(), look)
-        host = self._seen.get(same)
-        if host is None:
-            host = self._seen[same] = self._host(source, path, look)
-        self.used[path] = (look, host)
-        return _dressed(host, source) if source.requires_grad or type(source) is not torch.Tensor else host
+            return source.detach().clone().cpu(), None  # rare, so not worth a buffer
+        slot = self._slot(source, kept)
+        plain = type(source) is torch.Tensor and not source.requires_grad
+        return slot.host if plain else _dressed(slot.host, source), slot
 
-    def _host(self, source: torch.Tensor, path: Path, look: Hashable) -> torch.Tensor:
-        """Return the buffer for *source*: the kept one if it fits and nobody has it yet, else a new one."""
-        then, host = self._kept.get(path, (None, None))
-        if host is None or then != look or id(host) in self._taken:
-            host = torch.empty_like(source, device="cpu", requires_grad=False, pin_memory=source.is_cuda)
-            self.fresh.append(host)
-        self._taken.add(id(host))
-        hosts, sources = self._pairs[source.device]
-        hosts.append(host)
-        sources.append(source)
-        return host
+    def _slot(self, source: torch.Tensor, kept: Any) -> _Slot:
+        """Return the buffer of *source*: a twin's, the kept one if it fits and is free, else a new one."""
+        seen = self._seen.setdefault(source.data_ptr() or id(source), [])
+        for twin, slot in seen:
+            if _same_view(twin, source):
+                return slot
+        if type(kept) is not _Slot or kept.user is self._mark or not kept.fits(source):
+            kept = _Slot(source)
+            self.fresh.append(kept.host)
+        kept.user = self._mark
+        seen.append((source, kept))
+        self.hosts.append(kept.host)
+        self._sources.append(source)
+        if not source.is_cpu:
+            self._devices.add(source.device)
+        return kept
+
+
+def _same_view(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Say whether two tensors at one address are the same to the bit."""
+    return (
+        (a.dtype, a.shape, a.stride(), a.device) == (b.dtype, b.shape, b.stride(), b.device)
+        and a.is_conj() == b.is_conj()
+        and a.is_neg() == b.is_neg()
+    )
 
 
 def _dressed(host: torch.Tensor, source: torch.Tensor) -> torch.Tensor:

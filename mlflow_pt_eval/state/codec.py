@@ -22,6 +22,7 @@ TENSORS = (torch.Tensor, torch.nn.Parameter)
 ATOMS = frozenset(
     {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, torch.Size}
 )
+_EASY = ATOMS - {int, bytes}  # the atoms that need no second look
 DICTS: tuple[type, ...] = (dict, OrderedDict, Counter)
 
 # The unpickler of weights_only reads integers of up to 255 bytes.
@@ -29,7 +30,7 @@ _LARGE = 1 << 2030
 _FACTORIES: dict[str, type] = {kind.__name__: kind for kind in (int, float, str, list, dict, set, tuple, bool)}
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """A value that cannot be kept, with the way to it (innermost part first)."""
 
     def __init__(self, kind: type, reason: str = "") -> None:
@@ -50,7 +51,7 @@ def encode(value: Any, *, name: str = "") -> Any:
     """
     try:
         return _encode(value)
-    except _Refused as refused:
+    except Refused as refused:
         place = path_text([*([name] if name else []), *reversed(refused.parts)]) or "the value"
         kind = f"{refused.kind.__module__}.{refused.kind.__qualname__}".removeprefix("builtins.")
         raise BadInput(
@@ -79,18 +80,18 @@ def decode(value: Any) -> Any:
 
 
 def _encode(value: Any) -> Any:
-    """Return *value* in a form that weights_only takes, or raise _Refused."""
+    """Return *value* in a form that weights_only takes, or raise Refused."""
     kind = type(value)
     if kind in TENSORS:
         if value.is_meta:
-            raise _Refused(kind, " without data (it is on the meta device)")
+            raise Refused(kind, " without data (it is on the meta device)")
         return value
     form = _FORMS.get(kind)
     if form is not None:
         return form(value)
     if isinstance(value, np.generic):
         return {MARK: "scalar", **_array_form(np.asarray(value))}
-    raise _Refused(kind)
+    raise Refused(kind)
 
 
 def _same(value: Any) -> Any:
@@ -111,7 +112,7 @@ def _items(values: Iterable[Any]) -> list[Any]:
     try:
         for value in values:
             items.append(_encode(value))
-    except _Refused as refused:
+    except Refused as refused:
         refused.parts.append(len(items))
         raise
     return items
@@ -119,26 +120,31 @@ def _items(values: Iterable[Any]) -> list[Any]:
 
 def _dict_form(value: dict[Any, Any]) -> Any:
     """Encode a mapping; as pairs where a key needs a form itself (or is our own mark)."""
-    if MARK in value or not all(type(key) is str or _plain(key) for key in value):
-        pairs = [(_encode_key(key), _encode_item(key, item)) for key, item in value.items()]
-        return {MARK: "dict", "type": type(value).__name__, "pairs": pairs}
-    return _encode_items_of(value)
-
-
-def _encode_items_of(value: dict[Any, Any]) -> Any:
-    """Encode the items of a mapping whose keys stay as they are."""
+    if MARK in value:
+        return _pairs_form(value)
     made = type(value)()
     for key, item in value.items():
-        made[key] = _encode_item(key, item)
+        kind = type(item)
+        if type(key) is not str and not _plain(key):
+            return _pairs_form(value)
+        if kind in _EASY or (kind is torch.Tensor and not item.is_meta):  # nearly all of a state; a training waits
+            made[key] = item
+        else:
+            made[key] = _encode_item(key, item)
     if type(value) is OrderedDict and vars(value):
         vars(made).update(_dict_form(vars(value)))
     return made
 
 
+def _pairs_form(value: dict[Any, Any]) -> Any:
+    pairs = [(_encode_key(key), _encode_item(key, item)) for key, item in value.items()]
+    return {MARK: "dict", "type": type(value).__name__, "pairs": pairs}
+
+
 def _encode_item(key: Any, item: Any) -> Any:
     try:
         return _encode(item)
-    except _Refused as refused:
+    except Refused as refused:
         refused.parts.append(key)
         raise
 
@@ -146,7 +152,7 @@ def _encode_item(key: Any, item: Any) -> Any:
 def _encode_key(key: Any) -> Any:
     try:
         return _encode(key)
-    except _Refused as refused:
+    except Refused as refused:
         refused.parts[:] = [f"(key {key!r:.60})"]
         raise
 
@@ -188,7 +194,7 @@ def _defaultdict_form(value: defaultdict[Any, Any]) -> Any:
     factory = value.default_factory
     name = None if factory is None else getattr(factory, "__name__", "")
     if name is not None and _FACTORIES.get(name) is not factory:
-        raise _Refused(defaultdict, f" with the factory {factory!r}")
+        raise Refused(defaultdict, f" with the factory {factory!r}")
     return {MARK: "defaultdict", "factory": name, "value": _dict_form(dict(value))}
 
 
@@ -203,7 +209,7 @@ def _ndarray_form(value: np.ndarray[Any, Any]) -> Any:
 def _array_form(value: np.ndarray[Any, Any]) -> dict[str, Any]:
     """Return an array of any dtype without objects as its bytes (the array's own where possible), dtype and shape."""
     if value.dtype.hasobject:
-        raise _Refused(type(value), f" with dtype {value.dtype}")
+        raise Refused(type(value), f" with dtype {value.dtype}")
     fortran = value.flags.f_contiguous and not value.flags.c_contiguous
     flat = np.ascontiguousarray(value.T if fortran else value).reshape(-1).view(np.uint8)
     return {

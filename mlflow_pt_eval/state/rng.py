@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -81,44 +82,59 @@ def _cuda_states() -> list[torch.Tensor]:
 
 
 def encode_python(state: tuple[Any, ...]) -> dict[str, Any]:
-    """Return the state of a `random.Random` as tensors and ints; *gauss* has one number or none."""
+    """Return the state of a `random.Random` as tensors and ints; *gauss* has the bits of one number, or nothing."""
     version, words, gauss = state
+    packed = bytearray(struct.pack(f"{len(words)}I", *words))
     return {
         "version": version,
-        "words": torch.from_numpy(np.array(words, dtype=np.int64)),
-        "gauss": torch.tensor([] if gauss is None else [gauss], dtype=torch.float64),
+        "words": torch.frombuffer(packed, dtype=torch.int32),
+        "gauss": [] if gauss is None else [_bits_of(gauss)],
     }
 
 
 def decode_python(state: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return what `random.Random.setstate` takes."""
-    gauss = state["gauss"].tolist()
-    return state["version"], tuple(state["words"].tolist()), gauss[0] if gauss else None
+    words = state["words"].numpy().view(np.uint32).tolist()
+    return state["version"], tuple(words), next(map(_float_of, state["gauss"]), None)
 
 
-def encode_numpy(state: Any) -> Any:
-    """Return the state dict of a NumPy generator as tensors and ints: arrays, texts and floats become tensors."""
-    if isinstance(state, Mapping):
-        return {key: encode_numpy(value) for key, value in state.items()}
-    if isinstance(state, str):
-        return torch.tensor(list(state.encode()), dtype=torch.uint8)
-    if isinstance(state, float):
-        return torch.tensor(state, dtype=torch.float64)
-    if isinstance(state, np.ndarray):
-        return torch.from_numpy(state.copy())
-    return int(state)
+def encode_numpy(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the state of a NumPy generator as tensors and ints, whatever bit generator it has.
+
+    Arrays of unsigned numbers (which NumPy hands out as copies) become tensors of signed ones with the same bits;
+    names and floats become ints.
+    """
+    return {key: _ENCODERS.get(type(value), int)(value) for key, value in state.items()}
 
 
 def decode_numpy(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a NumPy generator takes as its state."""
-    return {key: _decode_numpy(value) for key, value in state.items()}
+    return {key: _decode(key, value) for key, value in state.items()}
 
 
-def _decode_numpy(value: Any) -> Any:
+_SIGNED = {np.uint32: np.int32, np.uint64: np.int64}
+
+_ENCODERS: dict[type, Callable[[Any], Any]] = {
+    dict: encode_numpy,
+    np.ndarray: lambda value: torch.from_numpy(value.view(_SIGNED[value.dtype.type])),
+    str: lambda value: int.from_bytes(value.encode()),
+    float: lambda value: _bits_of(value),
+}
+
+
+def _decode(key: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return decode_numpy(value)
-    if not isinstance(value, torch.Tensor):
-        return value
-    if value.dtype == torch.uint8:
-        return bytes(value.tolist()).decode()
-    return value.item() if value.dtype == torch.float64 else value.numpy().copy()
+    if isinstance(value, torch.Tensor):
+        return value.numpy().view(f"u{value.itemsize}").copy()
+    if key == "bit_generator":
+        return value.to_bytes((value.bit_length() + 7) // 8).decode()
+    return _float_of(value) if key == "gauss" else value
+
+
+def _bits_of(value: float) -> int:
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+def _float_of(bits: int) -> float:
+    return float(struct.unpack("<d", struct.pack("<Q", bits))[0])

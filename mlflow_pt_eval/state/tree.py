@@ -13,7 +13,7 @@ from mlflow_pt_eval.errors import BadInput, StateMismatch
 from mlflow_pt_eval.state.codec import decode, encode
 from mlflow_pt_eval.state.plans import Plan, keep_dtypes, make_plan
 from mlflow_pt_eval.state.rng import preserved_rng
-from mlflow_pt_eval.state.wrappers import unwrap, unwrapped_names
+from mlflow_pt_eval.state.wrappers import looks_wrapped, unwrap, unwrapped_names
 
 SUFFIX = "_state_dict"
 
@@ -105,7 +105,7 @@ def restore_state(tree: Mapping[str, Any], state: Mapping[str, Stateful], *, str
 def _state_of(part: Stateful) -> Any:
     """Return a live object's state, a model's without the names of wrappers."""
     state = part.state_dict()
-    return unwrap(state, unwrapped_names(part)) if isinstance(part, nn.Module) else state
+    return unwrap(state, unwrapped_names(part)) if isinstance(part, nn.Module) and looks_wrapped(state) else state
 
 
 def _report(tree: Mapping[str, Any], state: Mapping[str, Stateful], plans: Mapping[str, Plan]) -> RestoreReport:

@@ -7,10 +7,15 @@ an `AveragedModel`, which has parts of its own beside its `module`, is no wrappe
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
+
+
+def looks_wrapped(keys: Iterable[str]) -> bool:
+    """Say whether any key of a state_dict could have a wrapper's name in it; cheap, and certain only if it says no."""
+    return any("module." in key or "_orig_mod." in key for key in keys)
 
 
 def unwrapped_names(module: nn.Module) -> dict[str, str]:

@@ -194,6 +194,35 @@ def test_classes_map_the_labels_of_the_data(labels, classes):
     assert batch.targets.tolist() == [1, 2, 0]
 
 
+def test_class_names_are_for_labels_that_are_text():
+    """Names beside numbers are names and nothing else."""
+    names = ["ant", "cat", "dog"]
+    assert read(load_data((X[:3], ["cat", "dog", "ant"]), class_names=names))[1].tolist() == [1, 2, 0]
+    assert read(load_data((X[:3], [1, 2, 0]), class_names=names))[1].tolist() == [1, 2, 0]
+    assert read(load_data((X[:3], ["c", "d", "a"]), class_names=names, classes=["a", "c", "d"]))[1].tolist() == [
+        1,
+        2,
+        0,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ((X, Y), [X[3], X[1]]),
+        (Items(), [X[3], X[1]]),
+        (Subset(TensorDataset(X, Y), [4, 5, 6, 7]), [X[7], X[5]]),
+        (((X, X), Y), None),
+        (DataLoader([((x, x), y) for x, y in Items()]), None),
+        (Endless(), None),
+    ],
+)
+def test_single_samples_can_be_read_again(source, found):
+    """To show the worst mistakes; where there is nothing to ask, there is nothing to show."""
+    again = load_data(source).samples([3, 1])
+    assert again is None if found is None else all(torch.equal(a, b) for a, b in zip(again, found, strict=True))
+
+
 def test_a_loader_of_text_labels_is_mapped_too():
     """The default collate function leaves text in a list."""
     loader = DataLoader([(torch.zeros(2), name) for name in ("b", "a", "b")], batch_size=2)

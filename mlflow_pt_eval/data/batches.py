@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,6 +54,13 @@ class Arrays:
             rows = slice(start, start + self.batch_size)
             yield Batch(self._inputs(rows), self.targets[rows], self.labels[rows])
 
+    def samples(self, indices: Sequence[int]) -> list[torch.Tensor] | None:
+        """Return single inputs; None where they have several parts."""
+        if not isinstance(self.inputs, torch.Tensor):
+            return None
+        rows = indices if self.index is None else self.index[list(indices)].tolist()
+        return [self.inputs[row] for row in rows]
+
     def _inputs(self, rows: slice) -> Inputs:
         if self.index is None:
             return each(self.inputs, lambda part: part[rows])
@@ -84,7 +91,15 @@ class Stream:
         labels = as_labels(targets, index=self.class_index, start=start)
         if count(inputs) != len(labels):
             raise BadInput(f"from sample {start} on, a batch has {count(inputs)} samples, but {len(labels)} labels.")
-        return Batch(inputs, as_targets(targets, labels, mapped=self.class_index is not None), labels)
+        return Batch(inputs, as_targets(targets, labels, self.class_index), labels)
+
+    def samples(self, indices: Sequence[int]) -> list[torch.Tensor] | None:
+        """Return single inputs once more; None where the loader's data cannot be asked, or has several parts."""
+        dataset: Any = getattr(self.loader, "dataset", None)
+        if self.n_samples is None or not hasattr(dataset, "__getitem__"):
+            return None
+        items = [split(dataset[index])[0] for index in indices]
+        return None if any(isinstance(item, Mapping | tuple | list) for item in items) else list(map(as_tensor, items))
 
 
 Data = Arrays | Stream
@@ -139,9 +154,10 @@ def as_tensor(raw: Any) -> torch.Tensor:
         return torch.from_numpy(array)
 
 
-def as_targets(raw: Any, labels: Labels, *, mapped: bool) -> torch.Tensor:
-    """Give a criterion the labels as the data has them, or as numbers where they were *mapped* or are no tensor."""
-    return raw if isinstance(raw, torch.Tensor) and not mapped else torch.from_numpy(labels)
+def as_targets(raw: Any, labels: Labels, index: ClassIndex | None) -> torch.Tensor:
+    """Give a criterion the labels as the data has them, or as int64 where they were looked up or are no tensor."""
+    untouched = isinstance(raw, torch.Tensor) and (index is None or index.text_only)
+    return raw if untouched else torch.from_numpy(labels)
 
 
 def parts(inputs: Inputs) -> list[torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,24 @@ import torch
 from mlflow_pt_eval.errors import BadInput
 
 Labels = npt.NDArray[np.int64]
-ClassIndex = Mapping[Hashable, int]
 
 
-def class_index(classes: Sequence[Hashable]) -> ClassIndex:
+@dataclass(frozen=True)
+class ClassIndex:
+    """Which number stands for which label value; with *text_only*, labels that are numbers already stay as they are."""
+
+    numbers: Mapping[Hashable, int]
+    text_only: bool = False
+
+    def applies(self, labels: npt.NDArray[Any]) -> bool:
+        """Say whether *labels* are to be looked up."""
+        return not self.text_only or _is_text(labels)
+
+
+def class_index(classes: Sequence[Hashable], *, text_only: bool = False) -> ClassIndex:
     """Number *classes*, the label values in the order of the model's outputs; BadInput for a value given twice.
 
-    >>> class_index(["cat", "dog"])
+    >>> class_index(["cat", "dog"]).numbers
     {'cat': 0, 'dog': 1}
     """
     if isinstance(classes, str) or not len(classes):
@@ -29,7 +41,7 @@ def class_index(classes: Sequence[Hashable]) -> ClassIndex:
         if value in index:
             raise BadInput(f"classes names {value!r} twice; each label value stands for one output of the model.")
         index[value] = len(index)
-    return index
+    return ClassIndex(index, text_only)
 
 
 def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> Labels:
@@ -45,12 +57,12 @@ def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> L
         labels = labels[:, 0]
     if labels.ndim not in (1, 2):
         raise BadInput(f"labels must have the shape (N,), or (N, K) for multilabel, but have {labels.shape}.")
-    if index is not None:
-        labels = _mapped(labels, index, start)
+    if index is not None and index.applies(labels):
+        labels = _mapped(labels, index.numbers, start)
     if labels.dtype.kind not in "biuf":
         raise BadInput(
-            f"the labels are {_kind(labels)} (label {start} is {_shown(labels.ravel()[:1])}): "
-            "give classes=, the label values in the order of the model's outputs."
+            f"the labels are {'text' if _is_text(labels) else f'of the type {labels.dtype}'} (label {start} is "
+            f"{_shown(labels.ravel()[:1])}): give classes=, the label values in the order of the model's outputs."
         )
     whole = _whole(labels, start)
     if whole.ndim == 2:
@@ -76,7 +88,7 @@ def _array(raw: Any) -> npt.NDArray[Any]:
     return np.asarray(raw)
 
 
-def _mapped(labels: npt.NDArray[Any], index: ClassIndex, start: int) -> Labels:
+def _mapped(labels: npt.NDArray[Any], index: Mapping[Hashable, int], start: int) -> Labels:
     if labels.ndim != 1:
         raise BadInput(f"classes= maps one label a sample, but the labels have the shape {labels.shape}.")
     numbers = np.array([index.get(value, -1) for value in labels.tolist()], np.int64)
@@ -110,9 +122,8 @@ def _check_multilabel(labels: Labels, start: int) -> None:
         )
 
 
-def _kind(labels: npt.NDArray[Any]) -> str:
-    text = labels.dtype.kind in "UST" or any(isinstance(label, str) for label in labels.ravel()[:1])
-    return "text" if text else f"of the type {labels.dtype}"
+def _is_text(labels: npt.NDArray[Any]) -> bool:
+    return labels.dtype.kind in "UST" or any(isinstance(label, str) for label in labels.ravel()[:1])
 
 
 def _shown(values: Any) -> str:

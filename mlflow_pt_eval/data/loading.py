@@ -35,6 +35,7 @@ def load_data(
     target: str | None = None,
     batch_size: int = 256,
     classes: Sequence[Hashable] | None = None,
+    class_names: Sequence[str] | None = None,
     name: str | None = None,
 ) -> Data:
     """Make *source* data that an evaluation reads once, whole and in dataset order.
@@ -44,7 +45,8 @@ def load_data(
     A loader keeps its own batch size; *batch_size* is for everything else. Its sampler is not used, and
     `drop_last` is not either: every sample is read once, which `notes` says. Where the samples are tensors (arrays,
     a TensorDataset, a Subset of one, or a loader over them with the default collate function), batches are slices.
-    *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1.
+    *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1; *class_names* take
+    their place for labels that are text.
     Errors: BadInput and its kinds, in one line each.
     """
     if batch_size < 1:
@@ -54,7 +56,9 @@ def load_data(
         source = load_spec(str(source))
     if target is not None and not isinstance(source, pd.DataFrame):
         raise BadInput(f"target={target!r} names a table's column, but the data is a {type(source).__name__}.")
-    index = None if classes is None else class_index(classes)
+    index = None if class_names is None else class_index(class_names, text_only=True)
+    if classes is not None:
+        index = class_index(classes)
     if isinstance(source, pd.DataFrame):
         source = split_table(source, target)
     data = _load(source, batch_size, index)
@@ -82,7 +86,7 @@ def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None)
     tensors, numbers = as_inputs(inputs), as_labels(labels, index=index)
     if count(tensors) != len(numbers):
         raise BadInput(f"there are {count(tensors)} inputs, but {len(numbers)} labels.")
-    targets = as_targets(labels, numbers, mapped=index is not None)
+    targets = as_targets(labels, numbers, index)
     return Arrays(inputs=tensors, targets=targets, labels=numbers, batch_size=batch_size, name="arrays")
 
 
@@ -149,7 +153,7 @@ def _sliced(dataset: Any, batch_size: int, index: ClassIndex | None) -> Arrays |
     if rows is not None:
         labels = labels[rows]
     numbers = as_labels(labels, index=index)
-    targets = as_targets(labels, numbers, mapped=index is not None)
+    targets = as_targets(labels, numbers, index)
     return Arrays(
         inputs=whole, targets=targets, labels=numbers, batch_size=batch_size, name=type(dataset).__name__, index=rows
     )

@@ -61,6 +61,7 @@ META_FACTORY_KWARGS: Final = "pt_eval.factory_kwargs"
 # evaluation run (with TAG_DATASET_DIGEST)
 TAG_MODEL_URI: Final = "pt_eval.model_uri"
 TAG_SPLIT: Final = "pt_eval.split"
+TAG_ERROR: Final = "pt_eval.error"
 
 # registered model
 TAG_ALIAS_LEDGER_PREFIX: Final = "pt_eval.ledger."  # + alias
@@ -91,6 +92,8 @@ PER_CLASS_CSV: Final = "per_class.csv"
 EVALUATION_JSON: Final = "evaluation.json"
 REPORT_HTML: Final = "report.html"
 PREDICTIONS_PARQUET: Final = "predictions.parquet"
+MISTAKES_CSV: Final = "worst_mistakes.csv"
+MISTAKES_PNG: Final = "worst_mistakes.png"
 
 DECISION_JSON: Final = "decision.json"
 COMPARISON_JSON: Final = "comparison.json"

@@ -1,0 +1,110 @@
+"""The worst mistakes: the samples that the model is wrong about and sure of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mlflow_pt_eval.data import Data
+from mlflow_pt_eval.figures import image_grid, is_image, png_bytes
+from mlflow_pt_eval.names import MISTAKES_CSV, MISTAKES_PNG
+from mlflow_pt_eval.predict import Predictions
+
+SHOWN: Final = 24
+_THRESHOLD = 0.5  # of a multilabel score
+
+
+_COLUMNS = ("index", "label", "prediction", "probability", "loss")
+
+
+@dataclass(frozen=True, eq=False)
+class Mistakes:
+    """The worst first: a table's *rows*, and a PNG *grid* of the samples where they look like images."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    grid: bytes | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write the table, which may be empty, and the grid."""
+        pd.DataFrame(list(self.rows), columns=list(_COLUMNS)).to_csv(folder / MISTAKES_CSV, index=False)
+        if self.grid is not None:
+            (folder / MISTAKES_PNG).write_bytes(self.grid)
+
+    @classmethod
+    def read(cls, folder: Path) -> Mistakes:
+        """Read what `write` wrote; nothing where it wrote nothing."""
+        table, grid = folder / MISTAKES_CSV, folder / MISTAKES_PNG
+        text = {"label": str, "prediction": str}
+        rows = pd.read_csv(table, dtype=text, keep_default_na=False).to_dict("records") if table.is_file() else []
+        return cls(
+            tuple({str(key): value for key, value in row.items()} for row in rows),
+            grid.read_bytes() if grid.is_file() else None,
+        )
+
+
+def worst_mistakes(found: Predictions, names: Sequence[str], data: Data) -> Mistakes:
+    """Return the wrong predictions with the highest log loss, at most 24; *data* gives the samples once more."""
+    several = found.task == "multilabel"
+    wrong = _wrong(found)
+    losses = _losses(found, wrong)
+    order = np.argsort(-losses, kind="stable")[:SHOWN]
+    indices = [int(index) for index in wrong[order]]
+    row = _multilabel_row if several else _class_row
+    rows = tuple(
+        {"index": index, **row(found, names, index), "loss": float(loss)}
+        for index, loss in zip(indices, losses[order], strict=True)
+    )
+    images = _images(data, indices)
+    return Mistakes(rows, png_bytes(image_grid(images, [_caption(row) for row in rows])) if images else None)
+
+
+def _wrong(found: Predictions) -> npt.NDArray[np.int64]:
+    if found.task == "multilabel":
+        return np.flatnonzero(((found.scores > _THRESHOLD) != found.labels).any(axis=1))
+    return np.flatnonzero(found.scores.argmax(axis=1) != found.labels)
+
+
+def _losses(found: Predictions, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    scores, labels = found.scores[rows].astype(np.float64), found.labels[rows]
+    if found.task == "multilabel":
+        right = np.where(labels == 1, scores, 1 - scores)
+    else:
+        right = np.take_along_axis(scores, labels[:, None], axis=1)
+    # The smallest float32 above 0 instead of 0, so that the order among the surest stays that of the data.
+    losses: npt.NDArray[np.float64] = -np.log(np.maximum(right, np.finfo(np.float32).tiny)).mean(axis=1)
+    return losses
+
+
+def _class_row(found: Predictions, names: Sequence[str], index: int) -> dict[str, Any]:
+    scores, label = found.scores[index], int(found.labels[index])
+    guess = int(scores.argmax())
+    return {"label": names[label], "prediction": names[guess], "probability": float(scores[guess])}
+
+
+def _multilabel_row(found: Predictions, names: Sequence[str], index: int) -> dict[str, Any]:
+    scores, label = found.scores[index], found.labels[index]
+    guess = scores > _THRESHOLD
+    least = np.where(guess, scores, 1 - scores)[guess != label].max()
+    return {"label": _joined(names, label), "prediction": _joined(names, guess), "probability": float(least)}
+
+
+def _joined(names: Sequence[str], marks: npt.NDArray[Any]) -> str:
+    return ", ".join(names[int(place)] for place in np.flatnonzero(marks)) or "none"
+
+
+def _caption(row: Mapping[str, Any]) -> str:
+    return f"{row['prediction']} {row['probability']:.0%}\nis {row['label']}\n# {row['index']}"
+
+
+def _images(data: Data, indices: Sequence[int]) -> tuple[npt.NDArray[Any], ...]:
+    samples = data.samples(indices) if indices else None
+    if samples is None or any(sample.is_floating_point() and sample.itemsize < 4 for sample in samples):
+        return ()
+    arrays = tuple(sample.detach().cpu().numpy() for sample in samples)
+    return arrays if all(is_image(array) for array in arrays) else ()

@@ -1,0 +1,51 @@
+"""What is evaluated: a live module, or a model of the store with what its registration recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.names import Outputs
+from mlflow_pt_eval.tracking.models import load_version
+from mlflow_pt_eval.tracking.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A module and where it comes from; of a live one nothing else is known."""
+
+    module: nn.Module
+    uri: str | None = None
+    name: str | None = None
+    version: int | None = None
+    model_id: str | None = None
+    run_id: str | None = None
+    outputs: Outputs | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+def subject_of(
+    store: Store | None, model_or_uri: nn.Module | str | Path, *, into: nn.Module | None, device: str | torch.device
+) -> Subject:
+    """Return a live module as it is, or the model that a URI names, loaded onto *device*."""
+    if isinstance(model_or_uri, nn.Module):
+        if into is not None:
+            raise BadInput("into= takes the weights of a stored model, but a live module was given to be evaluated.")
+        return Subject(module=model_or_uri)
+    if store is None or not isinstance(model_or_uri, str | Path):
+        raise BadInput(f"a {type(model_or_uri).__name__} cannot be evaluated; give a model's URI or an nn.Module.")
+    loaded = load_version(store, str(model_or_uri), into=into, device=device)
+    return Subject(
+        module=loaded.module,
+        uri=loaded.uri,
+        name=loaded.name,
+        version=loaded.version,
+        model_id=loaded.model_id,
+        run_id=loaded.run_id,
+        outputs=loaded.outputs,
+        class_names=loaded.class_names,
+    )

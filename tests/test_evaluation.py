@@ -1,0 +1,392 @@
+"""`evaluate`: exact numbers, a run that holds everything or has failed, and versions that show their last test."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import Tiny
+from mlflow.entities import LoggedModel, Run
+from sklearn import metrics as oracle
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from mlflow_pt_eval import names
+from mlflow_pt_eval.data import digest, load_data
+from mlflow_pt_eval.errors import BadInput, NotFound
+from mlflow_pt_eval.evaluation import evaluate, recompute
+from mlflow_pt_eval.metrics import Evaluation
+from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.tracking.registry import resolve_uri
+from mlflow_pt_eval.tracking.store import Store, connect
+
+# MLflow's pyfunc warns of its own types when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+
+X = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(60) % 3
+FILES = {
+    "confusion_matrix.png",
+    "confusion_matrix_normalized.png",
+    "roc_curve.png",
+    "precision_recall_curve.png",
+    "calibration_curve.png",
+    "per_class.csv",
+    "evaluation.json",
+    "report.html",
+    "predictions.parquet",
+}
+FIGURES = {name.removesuffix(".png") for name in FILES if name.endswith(".png")}
+
+
+class Given(nn.Module):
+    """Returns its inputs: its outputs are what the test says."""
+
+    def forward(self, x):
+        return x
+
+
+@pytest.fixture
+def store(tracking: str) -> Store:
+    """The test's own SQLite store."""
+    return connect(tracking)
+
+
+@pytest.fixture(params=["sqlite", "http"])
+def each_store(request: pytest.FixtureRequest, tracking: str) -> Store:
+    """The test's own SQLite store, and a real server over HTTP."""
+    uri = tracking if request.param == "sqlite" else request.getfixturevalue("server")
+    mlflow.set_tracking_uri(uri)
+    return connect(uri)
+
+
+def runs(store: Store) -> list[Run]:
+    """Return all runs, newest first."""
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    return list(store.client.search_runs(experiments))
+
+
+def root(store: Store, run: Run) -> set[str]:
+    """Return the files at the root of a run's artifacts."""
+    return {entry.path for entry in store.client.list_artifacts(run.info.run_id) if not entry.is_dir}
+
+
+def test_a_versions_evaluation_is_whole_and_found_from_everywhere(each_store: Store, tiny: Tiny) -> None:
+    """Over SQLite and HTTP: metrics, artifacts, images, data set, model, parent, tags on the run and on the version."""
+    store = each_store
+    experiment = store.experiment_id("evaluations")
+    training = store.client.create_run(experiment, tags={"pt_eval.kind": "training"}).info.run_id
+    store.client.set_terminated(training)
+    version = register(
+        store, tiny, name="whole", input_example=X[:2], run_id=training, class_names=["ant", "bee", "cat"]
+    )
+    loader = DataLoader(TensorDataset(X, Y), batch_size=7)
+    result = evaluate("models:/whole@challenger", loader, dataset_name="test set")
+
+    run = store.client.search_runs([experiment], "tags.`pt_eval.kind` = 'evaluation'")[0]
+    run = store.client.get_run(run.info.run_id)  # a search leaves out the models that were read
+    scores = tiny.eval()(X).softmax(1).detach().numpy()
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == f"evaluate whole/{version} on test"
+    assert run.data.metrics["test_accuracy"] == oracle.accuracy_score(Y, scores.argmax(1))
+    expected = oracle.roc_auc_score(Y, scores / scores.sum(1, keepdims=True), multi_class="ovr")
+    assert run.data.metrics["test_roc_auc_macro"] == pytest.approx(expected, abs=1e-9)
+    assert run.data.metrics["test_n_samples"] == 60
+    assert run.data.metrics["test_accuracy_ci_low"] < run.data.metrics["test_accuracy"]
+    assert root(store, run) >= FILES
+    images = {Path(entry.path).name.split("+")[0] for entry in store.client.list_artifacts(run.info.run_id, "images")}
+    assert images == FIGURES
+
+    content = digest(load_data((X, Y)))
+    tags = {key: value for key, value in run.data.tags.items() if key.startswith("pt_eval.")}
+    assert tags == {
+        "pt_eval.kind": "evaluation",
+        "pt_eval.model_uri": f"models:/whole/{version}",
+        "pt_eval.split": "test",
+        "pt_eval.dataset_digest": content,
+    }
+    assert run.data.tags["mlflow.parentRunId"] == training
+    (read,) = run.inputs.dataset_inputs
+    assert (read.dataset.name, read.dataset.digest, read.tags[0].value) == ("test set", content, "test")
+    info = resolve_uri(store, "models:/whole@challenger")
+    assert [model.model_id for model in run.inputs.model_inputs] == [info.model_id]
+    assert info.tags["pt_eval.evaluation_run_id"] == run.info.run_id
+    assert info.tags["pt_eval.dataset_digest"] == content
+    assert float(info.tags["pt_eval.test_accuracy"]) == pytest.approx(result.metrics["accuracy"], rel=1e-5)
+    logged: LoggedModel = store.client.get_logged_model(str(info.model_id))
+    shown = {m.key: (m.value, m.dataset_name, m.dataset_digest) for m in logged.metrics or []}
+    assert shown["test_accuracy"] == (result.metrics["accuracy"], "test set", content)
+
+    stored = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/evaluation.json"))
+    assert stored == json.loads(json.dumps(result.to_json()))
+    assert result.class_names == ("ant", "bee", "cat")
+    assert (result.model_uri, result.dataset_digest, result.dataset_name) == (
+        f"models:/whole/{version}",
+        content,
+        "test set",
+    )
+    assert result.warnings == ()
+
+
+def test_every_form_of_a_models_address_gives_the_same(store: Store, tiny: Tiny) -> None:
+    """Version, alias, logged model, run, folder, the user's own class: one model, one result."""
+    run = store.client.create_run(store.experiment_id("forms")).info.run_id
+    register(store, tiny, name="forms", input_example=X[:2], run_id=run)
+    info = resolve_uri(store, "models:/forms/1")
+    folder = Path(store.client.get_logged_model(str(info.model_id)).artifact_location.removeprefix("file://"))
+    uris = ["models:/forms/1", "models:/forms@challenger", f"models:/{info.model_id}", f"runs:/{run}/forms", folder]
+    found = [evaluate(uri, (X, Y), log=False) for uri in uris]
+    found += [
+        evaluate("models:/forms/1", (X, Y), into=Tiny(), log=False),
+        evaluate(tiny, (X, Y), outputs="logits", log=False),
+    ]
+    assert all(result.metrics == pytest.approx(found[0].metrics, abs=1e-6) for result in found)
+    assert [result.model_uri for result in found[:2]] == ["models:/forms/1"] * 2
+    assert all(result.warnings == () for result in found)
+
+
+def test_without_logging_nothing_is_written(tiny: Tiny, tmp_path: Path) -> None:
+    """No store, no digest, no bootstrap."""
+    before = sorted(tmp_path.rglob("*"))
+    result = evaluate(tiny, (X, Y), log=False)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (result.dataset_digest, result.model_uri, result.split) == (None, None, "test")
+    assert "roc_auc_macro" not in result.intervals
+
+
+def test_a_live_module_is_logged_too(store: Store, tiny: Tiny) -> None:
+    """It has no address, and is no version's evidence."""
+    result = evaluate(tiny, (X, Y), split="val", outputs="logits")
+    (run,) = runs(store)
+    assert run.data.metrics["val_accuracy"] == result.metrics["accuracy"]
+    assert "pt_eval.model_uri" not in run.data.tags
+    assert root(store, run) >= FILES
+
+
+def test_the_loss_of_a_criterion_is_a_metric(tiny: Tiny) -> None:
+    """Weighted by samples."""
+    result = evaluate(tiny, (X, Y), criterion=nn.CrossEntropyLoss(), log=False, batch_size=7)
+    with torch.no_grad():
+        expected = float(nn.CrossEntropyLoss()(tiny.eval()(X), Y))
+    assert result.metrics["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_text_labels_are_read_by_the_class_names(tiny: Tiny) -> None:
+    """Names in the order of the outputs."""
+    names_ = ["ant", "bee", "cat"]
+    text = [names_[label] for label in Y.tolist()]
+    assert evaluate(tiny, (X, text), class_names=names_, log=False).metrics == evaluate(tiny, (X, Y), log=False).metrics
+    mapped = evaluate(tiny, (X, Y + 10), classes=[10, 11, 12], class_names=names_, log=False)
+    assert mapped.metrics == evaluate(tiny, (X, Y), log=False).metrics
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "options", "words"),
+    [
+        (torch.full((3, 3), torch.nan), [0, 1, 2], {}, "sample 0 is nan in column 0"),
+        (torch.zeros(3, 3), [0, 1, 3], {}, "label 2 is 3"),
+        (torch.zeros(3, 3), [0, 1.5, 2], {}, "label 1 is 1.5"),
+        (torch.zeros(3, 3), [0, 1], {}, "there are 3 inputs, but 2 labels"),
+        (torch.zeros(0, 3), [], {}, "is empty"),
+        (torch.zeros(3, 3), [0, 1, 2], {"class_names": ["a", "b"]}, "2 class names and 3 columns"),
+        (torch.zeros(3, 3), [0, 1, 2], {"target": "y"}, "names a table's column"),
+    ],
+)
+def test_bad_input_leaves_a_failed_run_with_the_reason_and_nothing_else(store, outputs, labels, options, words):
+    """No metric, no artifact, no tag by which it would be found as evidence."""
+    with pytest.raises(BadInput, match=words):
+        evaluate(Given(), (outputs, labels), **options)
+    (run,) = runs(store)
+    assert run.info.status == "FAILED"
+    assert words.split(".*")[0] in run.data.tags["pt_eval.error"]
+    assert run.data.metrics == {}
+    assert store.client.list_artifacts(run.info.run_id) == []
+    assert not {names.TAG_SPLIT, names.TAG_DATASET_DIGEST, names.TAG_MODEL_URI} & set(run.data.tags)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("models:/nobody/1", {}, "nobody"),
+        (3, {}, "a int cannot be evaluated"),
+        (Given(), {"into": Given()}, "into= takes the weights of a stored model"),
+        (Given(), {"split": "a@b"}, "'a@b_accuracy' is not a metric key"),
+        (Given(), {"run_id": "0" * 32}, "there is no run"),
+    ],
+)
+def test_what_cannot_begin_leaves_no_run(store, model, options, words):
+    """There is nothing that a run could tell."""
+    with pytest.raises((BadInput, NotFound), match=words):
+        evaluate(model, (X, Y), **options)
+    assert runs(store) == []
+
+
+def test_a_store_that_refuses_files_gives_no_evidence(store: Store, tiny: Tiny, tmp_path: Path) -> None:
+    """Files come first: where they fail, there are no numbers and no tags."""
+    (tmp_path / "no_folder").write_text("")
+    experiment = store.client.create_experiment("broken", (tmp_path / "no_folder" / "x").as_uri())
+    with pytest.raises(OSError, match="no_folder"):
+        evaluate(tiny, (X, Y), experiment_name="broken")
+    (run,) = store.client.search_runs([experiment])
+    assert run.info.status == "FAILED"
+    assert run.data.metrics == {}
+    assert names.TAG_DATASET_DIGEST not in run.data.tags
+
+
+def test_an_interrupted_evaluation_is_killed(store: Store) -> None:
+    """Statuses are true."""
+
+    class Interrupting(Given):
+        def forward(self, x):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Interrupting(), (X, Y))
+    assert [run.info.status for run in runs(store)] == ["KILLED"]
+
+
+def test_the_callers_run_is_used_and_left_open_and_only_once(store: Store, tiny: Tiny) -> None:
+    """A second evaluation opens a child under it; so do those in a training run."""
+    with mlflow.start_run() as active:
+        evaluate(tiny, (X, Y))
+        assert store.client.get_run(active.info.run_id).info.status == "RUNNING"
+        evaluate(tiny, (X, Y), split="val")
+    mine, child = store.client.get_run(active.info.run_id), runs(store)[0]
+    assert mine.info.status == child.info.status == "FINISHED"
+    assert "test_accuracy" in mine.data.metrics
+    assert "val_accuracy" not in mine.data.metrics
+    assert child.data.tags["mlflow.parentRunId"] == active.info.run_id
+
+
+def test_a_run_that_is_named_is_used_or_is_the_parent(store: Store, tiny: Tiny) -> None:
+    """By `run_id`, with the same rule."""
+    given = store.client.create_run("0").info.run_id
+    evaluate(tiny, (X, Y), run_id=given)
+    evaluate(tiny, (X, Y), run_id=given)
+    assert "test_accuracy" in store.client.get_run(given).data.metrics
+    assert runs(store)[0].data.tags["mlflow.parentRunId"] == given
+
+
+def test_a_deleted_training_run_is_nobodys_parent(store: Store, tiny: Tiny) -> None:
+    """The version outlives it."""
+    training = store.client.create_run("0").info.run_id
+    register(store, tiny, name="orphan", input_example=X[:2], run_id=training)
+    store.client.delete_run(training)
+    evaluate("models:/orphan/1", (X, Y))
+    (run,) = runs(store)
+    assert "mlflow.parentRunId" not in run.data.tags
+
+
+def test_evaluating_leaves_the_random_numbers_alone(store: Store, tiny: Tiny) -> None:
+    """MLflow draws from `random` to name a run."""
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # noqa: NPY002
+    evaluate(tiny, (X, Y))
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[2])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "metric"),
+    [
+        (torch.randn(40, 1), torch.arange(40) % 2, "test_roc_auc"),
+        (torch.randn(40, 3), torch.arange(120).reshape(40, 3) % 2, "test_hamming_loss"),
+        (torch.randn(40, 1), torch.zeros(40), "test_accuracy"),
+    ],
+)
+def test_binary_and_multilabel_evaluations_are_whole_too(store, outputs, labels, metric):
+    """Every artifact of the contract, whatever the task, and where a curve is undefined."""
+    evaluate(Given(), (outputs, labels), outputs="logits")
+    (run,) = runs(store)
+    assert metric in run.data.metrics
+    assert root(store, run) >= FILES
+
+
+class TestMistakes:
+    """What the model is wrong about and sure of."""
+
+    def test_the_worst_come_first_with_what_was_said(self, store):
+        """At most 24, highest loss first."""
+        logits = torch.zeros(40, 3)
+        logits[:, 0] = torch.arange(40) / 4 + 0.1
+        evaluate(Given(), (logits, torch.arange(40) % 2), outputs="logits", class_names=["ant", "bee", "cat"])
+        (run,) = runs(store)
+        table = pd.read_csv(f"{run.info.artifact_uri.removeprefix('file://')}/worst_mistakes.csv")
+        assert table["index"].tolist() == list(range(39, 0, -2))
+        assert set(table["label"]) == {"bee"}
+        assert set(table["prediction"]) == {"ant"}
+        assert table["loss"].is_monotonic_decreasing
+        assert "worst_mistakes.png" not in root(store, run)
+
+    def test_inputs_that_look_like_images_are_shown(self, store):
+        """In a grid, with their captions."""
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+        evaluate(model, (torch.rand(30, 1, 8, 8), Y[:30]), outputs="logits")
+        assert "worst_mistakes.png" in root(store, runs(store)[0])
+
+    def test_no_mistake_is_an_empty_table(self, store):
+        """With its columns."""
+        evaluate(Given(), (torch.eye(3)[Y] * 9, Y), outputs="logits")
+        (run,) = runs(store)
+        table = pd.read_csv(f"{run.info.artifact_uri.removeprefix('file://')}/worst_mistakes.csv")
+        assert len(table) == 0
+        assert list(table) == ["index", "label", "prediction", "probability", "loss"]
+
+
+class TestRecompute:
+    """From the stored predictions, without model and data."""
+
+    def test_it_gives_the_same_again(self, store, tiny):
+        """Every number; nothing is logged twice."""
+        first = evaluate(tiny, (X, Y), outputs="logits", criterion=nn.CrossEntropyLoss())
+        (run,) = runs(store)
+        images = store.client.list_artifacts(run.info.run_id, "images")
+        again = recompute(run.info.run_id)
+        assert again.to_json() == first.to_json()
+        assert store.client.list_artifacts(run.info.run_id, "images") == images
+        assert len(store.client.get_metric_history(run.info.run_id, "test_accuracy")) == 1
+
+    def test_it_mends_what_another_version_drew(self, store, tiny):
+        """Metrics, figures and the report are replaced."""
+        evaluate(tiny, (X, Y), outputs="logits")
+        (run,) = runs(store)
+        folder = Path(run.info.artifact_uri.removeprefix("file://"))
+        before = {name: (folder / name).read_bytes() for name in FILES}
+        (folder / "roc_curve.png").write_bytes(b"old")
+        (folder / "report.html").unlink()
+        store.client.log_metric(run.info.run_id, "test_accuracy", 0.0, timestamp=1)
+        accuracy = recompute(run.info.run_id).metrics["accuracy"]
+        assert store.client.get_run(run.info.run_id).data.metrics["test_accuracy"] == accuracy
+        assert (folder / "roc_curve.png").read_bytes() == before["roc_curve.png"]
+        assert b"Worst mistakes" in (folder / "report.html").read_bytes()
+        assert len(store.client.list_artifacts(run.info.run_id, "images")) == 2 * (len(FIGURES) + 1)
+
+    def test_what_the_predictions_do_not_hold_stays(self, store):
+        """Above 100 classes only some probabilities are stored."""
+        first = evaluate(Given(), (torch.randn(300, 120), torch.arange(300) % 120), outputs="logits")
+        again = recompute(runs(store)[0].info.run_id)
+        assert again.metrics == pytest.approx(first.metrics, abs=1e-12)
+        assert len(again.curves.roc) == len(first.curves.roc) > 0
+
+    def test_a_run_that_is_no_evaluation_is_refused(self, store, tiny):
+        """Or one that failed."""
+        other = store.client.create_run("0").info.run_id
+        with pytest.raises(BadInput, match="is no evaluation but of no kind that is ours"):
+            recompute(other)
+        with pytest.raises(BadInput):
+            evaluate(tiny, (X, Y + 9))
+        with pytest.raises(BadInput, match="has no evaluation.json: it did not end well"):
+            recompute(runs(store)[0].info.run_id)
+
+
+def test_the_stored_predictions_give_the_evaluation_again(store: Store, tiny: Tiny) -> None:
+    """By anybody who has the file."""
+    result = evaluate(tiny, (X, Y), outputs="logits")
+    path = f"{runs(store)[0].info.artifact_uri.removeprefix('file://')}/predictions.parquet"
+    assert Evaluation.from_predictions(path).metrics == result.metrics

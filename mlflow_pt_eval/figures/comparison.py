@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import describe, drawable
+from mlflow_pt_eval.figures.labels import describe, display_names
 from mlflow_pt_eval.figures.style import FAINT, INK, MUTED, WIDTH, board, figure_of, heading, note, series, sheet
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.names import direction
-from mlflow_pt_eval.wording import score, shorten
+from mlflow_pt_eval.wording import score
 
 SHOWN: Final = (
     "accuracy",
@@ -74,9 +74,10 @@ def _block(ax: Axes, top: float, key: str, evaluations: Mapping[str, Evaluation]
     ends = [Cell(LEFT, top + 26, score(low), MUTED), Cell(RIGHT, top + 26, score(high), MUTED)]
     ax.add_artist(CellText(ends, 8))
     texts, values = [], []
-    for row, (label, evaluation) in enumerate(evaluations.items()):
+    names = display_names(list(evaluations), LEFT - 30, 9, word="model")
+    for row, (name, evaluation) in enumerate(zip(names, evaluations.values(), strict=True)):
         y = top + HEAD + ROW * (row + 0.5) - 2
-        texts.append(Cell(12, y, shorten(drawable(label), 28), MUTED))
+        texts.append(Cell(12, y, name, MUTED))
         values.append(Cell(RIGHT + 24, y, _text(evaluation, key)))
         _mark(ax, y, row, _value(evaluation, key), evaluation.intervals.get(key), (low, high))
     ax.add_artist(CellText(texts, 9, align=0))

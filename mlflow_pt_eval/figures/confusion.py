@@ -41,7 +41,7 @@ def confusion_matrix(evaluation: Evaluation, *, normalize: bool = False, ax: Axe
 
 
 def _annotated(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:
-    names = display_names(evaluation.class_names)
+    names = display_names(evaluation.class_names, 125, 9)
     if ax is None:
         ax = _room(evaluation, names, normalize)
         class_columns(ax, evaluation.confusion)
@@ -65,7 +65,7 @@ def _room(evaluation: Evaluation, names: list[str], normalize: bool) -> Axes:
 
 def _mapped(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:
     count = len(evaluation.confusion)
-    names = display_names(evaluation.class_names, 16) if count <= NAMED else []
+    names = display_names(evaluation.class_names, 84, 7) if count <= NAMED else []
     if ax is None:
         left = 44 + widest(names, 7) if names else 78
         figure = sheet(round(70 + SIDE + 36 + (_depth(names, SIDE, 90, 7) if names else 20)))

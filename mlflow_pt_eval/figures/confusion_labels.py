@@ -51,7 +51,7 @@ def _title(normalize: bool, shown: int, count: int) -> str:
 
 
 def _draw(ax: Axes, evaluation: Evaluation, shown: list[int], columns: int, normalize: bool) -> None:
-    names = display_names(evaluation.class_names, 20)
+    names = display_names(evaluation.class_names, APART_X - 12, 9)
     squares, colors, texts, titles = [], [], [], []
     key = "In each: upper row = label absent, lower row = present; left column = predicted absent, right = present"
     titles.append(Cell(0, 10, key, MUTED))

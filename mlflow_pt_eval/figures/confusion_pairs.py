@@ -57,7 +57,7 @@ def _list(figure: Figure, left: float, evaluation: Evaluation, indices: bool) ->
     support = evaluation.confusion.sum(axis=1).tolist()
     pairs = most_confused(evaluation.confusion)
     concerned = sorted({k for true, predicted, _ in pairs for k in (true, predicted)})
-    shown = display_names([evaluation.class_names[k] for k in concerned], 15, indices=concerned)
+    shown = display_names([evaluation.class_names[k] for k in concerned], (WIDTH - left - 30) / 2, 9, indices=concerned)
     names = dict(zip(concerned, shown, strict=True))
     upper = [Cell(left, 76, "Most frequent confusions" if pairs else "No confusions: all predictions are right")]
     lower = [Cell(left, 94, f"true → predicted{', with indices' if indices else ''}", MUTED)] if pairs else []

@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from mlflow_pt_eval.figures.labels import display_names, places_in
 from mlflow_pt_eval.figures.style import (
     FAINT,
     MUTED,
@@ -24,7 +25,7 @@ from mlflow_pt_eval.figures.style import (
     sheet,
     ticks,
 )
-from mlflow_pt_eval.metrics.result import Floats
+from mlflow_pt_eval.metrics.result import Evaluation, Floats, PrecisionRecallCurve, RocCurve
 
 NAMED: Final = 10  # curves up to which each has its own colour and label
 WORST: Final = 3  # curves that are named of more than that
@@ -48,7 +49,8 @@ class Sheet:
     def line(self, points: Points, label: str, **look: Any) -> None:
         """Draw a curve and give it an entry in the legend."""
         self.drawn.append(([points], {"linewidth": 1.6, "linestyle": "-", **look}))
-        self.entries.append((draw_curves(self.ax, *self.drawn[-1]), label))
+        draw_curves(self.ax, *self.drawn[-1])
+        self.entries.append((Line2D([], [], marker="", **self.drawn[-1][1]), label))
 
     def bundle(self, curves: Sequence[Points], label: str) -> None:
         """Draw many curves as a light background with one entry in the legend."""
@@ -75,11 +77,10 @@ class Sheet:
         return figure_of(self.ax)
 
 
-def draw_curves(ax: Axes, curves: Sequence[Points], look: Look) -> LineCollection:
+def draw_curves(ax: Axes, curves: Sequence[Points], look: Look) -> None:
     """Draw *curves* with one look into *ax*, whose limits stay."""
     lines = LineCollection([np.column_stack(points) for points in curves], **{"zorder": 3, **look})
     ax.add_collection(lines, autolim=False)
-    return lines
 
 
 def open_sheet(ax: Axes | None, *, title: str, subtitle: str, x: str, y: str) -> Sheet:
@@ -107,6 +108,12 @@ def spread(order: Sequence[int], limit: int = BUNDLE) -> list[int]:
     """Return at most *limit* of *order*, evenly spread over it with both ends."""
     picked = np.linspace(0, len(order) - 1, min(limit, len(order))).round().astype(int)
     return [order[k] for k in picked]
+
+
+def curve_names(evaluation: Evaluation, curves: Sequence[RocCurve | PrecisionRecallCurve]) -> list[str]:
+    """Return the curves' labels in a legend: their classes' names, and indices where those are needed."""
+    names = [curve.name for curve in curves]
+    return display_names(names, 165, 9.5, indices=places_in(names, evaluation.class_names))
 
 
 def bundle_label(shown: int, of: int, what: str) -> str:

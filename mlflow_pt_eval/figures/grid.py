@@ -14,8 +14,7 @@ from PIL import Image
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.figures.cells import Cell, CellText
 from mlflow_pt_eval.figures.labels import drawable
-from mlflow_pt_eval.figures.style import INK, MUTED, WIDTH, board, figure_of, heading, note, sheet
-from mlflow_pt_eval.wording import shorten
+from mlflow_pt_eval.figures.style import INK, MUTED, WIDTH, board, figure_of, fit, heading, note, sheet
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -80,7 +79,7 @@ def _lines(captions: Sequence[str], tall: int) -> list[Cell]:
     for k, caption in enumerate(captions):
         left, top = STEP * (k % ACROSS), tall * (k // ACROSS + 1) - 14 * LINES - 6
         for row, line in enumerate(caption.splitlines()[:LINES]):
-            cells.append(Cell(left, top + 14 * row, shorten(drawable(line), 21), MUTED if row else INK))
+            cells.append(Cell(left, top + 14 * row, fit(drawable(line), STEP - 8, 8), MUTED if row else INK))
     return cells
 
 

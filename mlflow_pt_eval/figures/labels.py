@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from mlflow_pt_eval.figures.style import glyphs
+from mlflow_pt_eval.figures.style import fit, glyphs, widest
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.wording import shorten
 
@@ -17,17 +17,34 @@ def drawable(text: str) -> str:
     return " ".join("".join(c if ord(c) in glyphs() else " " for c in text).split())
 
 
-def display_names(names: Sequence[str], limit: int = 18, *, indices: Sequence[int] | None = None) -> list[str]:
-    """Return one short, drawable, distinct label for each of *names*, whose class indices are 0 … K-1 or *indices*.
+def display_names(
+    names: Sequence[str], room: float, size: float, *, indices: Sequence[int] | None = None, word: str = "class"
+) -> list[str]:
+    """Return one drawable, distinct label for each of *names* that needs no more than *room* px in *size* points.
 
-    A name of which nothing can be drawn becomes 'class <index>'; labels that would be equal get '#<index>'.
+    A name of which nothing can be drawn becomes *word* and its index, 0 … K-1 or one of *indices*; labels that would
+    be equal get '#' and theirs.
     """
     at = range(len(names)) if indices is None else indices
-    labels = [shorten(drawable(name) or f"class {k}", limit) for k, name in zip(at, names, strict=True)]
+    labels = [fit(drawable(name) or f"{word} {k}", room, size) for k, name in zip(at, names, strict=True)]
     seen = Counter(labels)
-    return [
-        label if seen[label] == 1 else f"{shorten(label, limit - 5)} #{k}" for k, label in zip(at, labels, strict=True)
-    ]
+    return [label if seen[label] == 1 else _numbered(label, k, room, size) for k, label in zip(at, labels, strict=True)]
+
+
+def _numbered(label: str, index: int, room: float, size: float) -> str:
+    number = f" #{index}"
+    return fit(label, room - widest([number], size), size) + number
+
+
+def places_in(names: Sequence[str], of: Sequence[str]) -> list[int]:
+    """Return where *names*, some of *of* in its order, stand in it; 0, 1, 2 … if they are no such selection."""
+    places: list[int] = []
+    for name in names:
+        start = places[-1] + 1 if places else 0
+        if name not in of[start:]:
+            return list(range(len(names)))
+        places.append(of.index(name, start))
+    return places
 
 
 def describe(evaluation: Evaluation, *, model: bool = True) -> str:

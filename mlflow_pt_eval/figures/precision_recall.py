@@ -8,12 +8,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlflow_pt_eval.figures.curve_sheet import DASHED, NAMED, WORST, Points, Sheet, bundle_label, open_sheet, spread
-from mlflow_pt_eval.figures.labels import describe, display_names, drawable
-from mlflow_pt_eval.figures.style import BLUE, INK, figure_of, note, series
+from mlflow_pt_eval.figures.curve_sheet import (
+    DASHED,
+    NAMED,
+    WORST,
+    Points,
+    Sheet,
+    bundle_label,
+    curve_names,
+    open_sheet,
+    spread,
+)
+from mlflow_pt_eval.figures.labels import describe, drawable
+from mlflow_pt_eval.figures.style import BLUE, INK, figure_of, fit, note, series
 from mlflow_pt_eval.figures.thinning import as_steps, steps, thin_envelope
 from mlflow_pt_eval.metrics.result import Evaluation, PrecisionRecallCurve
-from mlflow_pt_eval.wording import percent, score, shorten
+from mlflow_pt_eval.wording import percent, score
 
 TITLES: Final = {
     "binary": "Precision-recall curve",
@@ -46,7 +56,7 @@ def precision_recall_curve(evaluation: Evaluation, *, ax: Axes | None = None) ->
 
 
 def _single(sheet: Sheet, curve: PrecisionRecallCurve) -> None:
-    name = shorten(drawable(curve.name), 24)
+    name = fit(drawable(curve.name), 190, 9.5)
     label = f"average precision {score(curve.average_precision)}\nof “{name}”"
     sheet.line(_thin(curve), label, color=BLUE, linewidth=2)
     baseline = f"baseline: {percent(curve.prevalence)} %\nof the samples are positive"
@@ -54,7 +64,7 @@ def _single(sheet: Sheet, curve: PrecisionRecallCurve) -> None:
 
 
 def _classes(sheet: Sheet, evaluation: Evaluation, curves: tuple[PrecisionRecallCurve, ...]) -> None:
-    names = display_names([curve.name for curve in curves], 20)
+    names = curve_names(evaluation, curves)
     chosen = list(range(len(curves)))
     if len(curves) > NAMED:
         order = sorted(chosen, key=lambda k: curves[k].average_precision)

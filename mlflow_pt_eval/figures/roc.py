@@ -8,14 +8,24 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlflow_pt_eval.figures.curve_sheet import DASHED, NAMED, WORST, Points, Sheet, bundle_label, open_sheet, spread
+from mlflow_pt_eval.figures.curve_sheet import (
+    DASHED,
+    NAMED,
+    WORST,
+    Points,
+    Sheet,
+    bundle_label,
+    curve_names,
+    open_sheet,
+    spread,
+)
 from mlflow_pt_eval.figures.labels import describe, display_names, drawable
 from mlflow_pt_eval.figures.magnifier import corner_size, magnify
-from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, note, series
+from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, fit, note, series
 from mlflow_pt_eval.figures.thinning import thin_monotone
 from mlflow_pt_eval.metrics.result import Evaluation, RocCurve, ThresholdTable
 from mlflow_pt_eval.metrics.tables import auc_band
-from mlflow_pt_eval.wording import score, shorten
+from mlflow_pt_eval.wording import score
 
 TITLES: Final = {
     "binary": "ROC curve",
@@ -56,8 +66,9 @@ def roc_overlay(evaluations: Mapping[str, Evaluation], *, ax: Axes | None = None
     if first is None:
         note(sheet.ax, "There is nothing to compare.")
         return figure_of(sheet.ax)
-    for place, (label, evaluation) in enumerate(evaluations.items()):
-        name, curve = shorten(drawable(label), 24), _representative(evaluation)
+    names = display_names(list(evaluations), 165, 9.5, word="model")
+    for place, (name, evaluation) in enumerate(zip(names, evaluations.values(), strict=True)):
+        curve = _representative(evaluation)
         if curve is None:
             sheet.words(f"not defined  {name}")
         else:
@@ -84,7 +95,7 @@ def _finish(sheet: Sheet, title: str) -> Figure:
 
 
 def _single(sheet: Sheet, evaluation: Evaluation, curve: RocCurve) -> None:
-    text = [f"AUC {score(curve.auc)}: {auc_band(curve.auc)}", f"of “{shorten(drawable(curve.name), 24)}”"]
+    text = [f"AUC {score(curve.auc)}: {auc_band(curve.auc)}", f"of “{fit(drawable(curve.name), 190, 9.5)}”"]
     if "roc_auc" in evaluation.intervals:
         low, high = evaluation.intervals["roc_auc"]
         text.insert(1, f"95 % {score(low)} to {score(high)}")
@@ -114,7 +125,7 @@ def _averages(sheet: Sheet, evaluation: Evaluation) -> None:
 
 def _classes(sheet: Sheet, evaluation: Evaluation) -> None:
     curves, what = evaluation.curves.roc, "labels" if evaluation.task == "multilabel" else "classes"
-    names = display_names([curve.name for curve in curves], 20)
+    names = curve_names(evaluation, curves)
     chosen = list(range(len(curves)))
     if len(curves) > NAMED:
         order = sorted(chosen, key=lambda k: curves[k].auc)

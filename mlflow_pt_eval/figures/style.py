@@ -7,8 +7,8 @@ class names may hold any character.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from matplotlib import font_manager
@@ -19,6 +19,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
+
+from mlflow_pt_eval.wording import shorten
 
 DPI: Final = 100
 WIDTH: Final = 900  # px: what the MLflow UI shows without scaling in a wide pane, and halves in a narrow one
@@ -71,10 +73,26 @@ def _ruler() -> Any:
     return FigureCanvasAgg(Figure(dpi=DPI)).get_renderer()
 
 
-def widest(texts: Sequence[str], size: float) -> float:
-    """Return the width in px of the longest of *texts*, set in *size* points."""
+@lru_cache(4096)
+def _width(text: str, size: float) -> float:
     font = font_manager.FontProperties(family=list(families()), size=size)
-    return max((_ruler().get_text_width_height_descent(text, font, False)[0] for text in set(texts)), default=0.0)
+    width: float = _ruler().get_text_width_height_descent(text, font, False)[0]
+    return width
+
+
+def widest(texts: Iterable[str], size: float) -> float:
+    """Return the width in px of the longest of *texts*, set in *size* points."""
+    return max((_width(text, size) for text in texts), default=0.0)
+
+
+def fit(text: str, room: float, size: float) -> str:
+    """Cut *text* in its middle until it needs no more than *room* px, set in *size* points."""
+    length = min(len(text), 3 * int(room / size) + 2)  # no letter is narrower than a quarter of its height
+    cut = shorten(text, length)
+    while _width(cut, size) > room and length > 1:
+        length -= 1
+        cut = shorten(text, length)
+    return cut
 
 
 def lettering(size: float, color: str = INK, **more: Any) -> dict[str, Any]:
@@ -152,18 +170,22 @@ def note(ax: Axes, text: str) -> None:
     say(ax, 0.5, 0.5, text, size=10.5, color=MUTED, bbox=box, **middle)
 
 
-def heading(figure: Figure, title: str, subtitle: str = "", *, left: float = 24) -> None:
-    """Write a title and a line of small print at the top left of *figure*."""
+def heading(figure: Figure, title: str, subtitle: str = "") -> None:
+    """Write a title and a line of small print at the top left of *figure*, cut to its width."""
     across, down = figure.get_size_inches() * DPI
-    figure.text(left / across, 1 - 16 / down, title, **lettering(13.5, va="top", fontweight="bold"))
-    figure.text(left / across, 1 - 41 / down, subtitle, **lettering(9.5, MUTED, va="top"))
+    left, room = 24 / across, across - 36
+    bold = lettering(13.5, va="top", fontweight="bold")
+    figure.text(left, 1 - 16 / down, fit(title, room / 1.12, 13.5), **bold)
+    figure.text(left, 1 - 41 / down, fit(subtitle, room, 9.5), **lettering(9.5, MUTED, va="top"))
 
 
 def legend(ax: Axes, entries: Sequence[tuple[Any, str]], *, title: str = "", **where: Any) -> None:
     """Add a legend whose labels may begin with '_' or hold '$', which matplotlib's own hides or sets as a formula."""
     frame = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "facecolor": "white", "fancybox": False}
     handles = [handle for handle, _ in entries]
-    made = ax.legend(handles, ["x"] * len(handles), **{"borderaxespad": 0, "handlelength": 2.4, **frame, **where})
+    space = {"borderpad": 0.4, "labelspacing": 0.6, "handletextpad": 0.8, "handlelength": 2.4, "handleheight": 0.7}
+    once = {"numpoints": 1, "scatterpoints": 1, "markerscale": 1.0, "shadow": False, "fontsize": 9.5}
+    made = ax.legend(handles, ["x"] * len(handles), **{"borderaxespad": 0, **frame, **space, **once, **where})
     for text, (_, label) in zip(made.get_texts(), entries, strict=True):
         text.set(text=label, linespacing=1.4, **lettering(9.5))
     made.set_title(title)

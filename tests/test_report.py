@@ -1,0 +1,198 @@
+"""Rules of the page that an evaluation leaves."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from evaluations import HOSTILE, evaluation, hard_ones
+
+from mlflow_pt_eval import figures, names
+from mlflow_pt_eval.metrics import Evaluation, auc_band
+from mlflow_pt_eval.metrics.result import ClassMetrics, Curves
+from mlflow_pt_eval.report import render
+from mlflow_pt_eval.wording import score
+
+HARD = hard_ones()
+PNG = figures.png_bytes(np.zeros((20, 30, 4), np.uint8))
+EVIL = '<script>alert("1")</script><img src=x onerror=alert(1)>'
+
+
+class Reader(HTMLParser):
+    """Reads a page into its tags, its text, and what its attributes would load; complains about unclosed tags."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.sources: list[str] = []
+        self.titles: list[str] = []
+        self.contents: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in {"meta", "img"}:
+            self.open.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            if name in {"src", "href", "action", "data"}:
+                self.sources.append(value or "")
+            if name == "content":
+                self.contents.append(value or "")
+            if name == "title":
+                self.titles.append(value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+@pytest.mark.parametrize("hard", HARD.values(), ids=HARD.keys())
+def test_a_page_is_whole_and_loads_nothing(hard: Evaluation) -> None:
+    """Whatever an evaluation holds, its page is well-formed, without scripts, and every image is inside it."""
+    page = render(hard, {names.ROC_PNG: PNG})
+    read = Reader(page)
+    assert {"script", "link", "iframe", "object", "base", "form"}.isdisjoint(read.tags)
+    assert all(source.startswith("data:image/png;base64,") for source in read.sources)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert any("default-src 'none'" in content for content in read.contents)
+
+
+def test_figures_are_inside_as_they_are() -> None:
+    """Each PNG is there byte for byte, in the order given, with its size, so that nothing jumps while it loads."""
+    other = figures.png_bytes(np.full((40, 50, 4), 255, np.uint8))
+    page = render(HARD["binary"], {names.ROC_PNG: PNG, "own.png": other}, mistakes_figure=PNG)
+    inside = [b64decode(source.partition(",")[2]) for source in Reader(page).sources]
+    assert inside == [PNG, other, PNG]
+    assert 'alt="ROC curve" width="30" height="20"' in page
+    assert 'alt="own.png" width="50" height="40"' in page
+
+
+def test_every_text_of_a_user_is_escaped() -> None:
+    """Names of classes and data sets, URIs, warnings, context and mistakes are shown as text, never read as HTML."""
+    hostile = replace(
+        evaluation(2, names=[EVIL, "b"]),
+        model_uri=EVIL,
+        dataset_name=EVIL,
+        dataset_digest=EVIL,
+        split=EVIL,
+        warnings=(EVIL,),
+    )
+    rows = [{EVIL: EVIL, "p": 0.5}]
+    read = Reader(render(hostile, {EVIL: PNG}, context={EVIL: EVIL}, mistakes=rows, mistakes_figure=PNG))
+    assert "script" not in read.tags
+    assert read.tags.count("img") == 2
+    assert read.text.count(EVIL) >= 9
+
+
+def test_every_metric_is_shown_short_with_all_its_digits_behind() -> None:
+    """Four decimals to read, the full value in the title, and the interval where there is one."""
+    evaluated = HARD["binary"]
+    read = Reader(render(evaluated, {}))
+    for key, value in evaluated.metrics.items():
+        if key != "n_samples":
+            assert repr(value) in read.titles, key
+    low, high = evaluated.intervals["accuracy"]
+    assert f"{score(low)} – {score(high)}" in read.text
+    assert f"{low!r} – {high!r}" in read.titles
+    assert f"ROC AUC in words:  {auc_band(evaluated.metrics['roc_auc'])}" in read.text
+
+
+def test_small_values_keep_their_digits() -> None:
+    """A log loss of 0.00001234 is not shown as 0."""
+    evaluated = replace(HARD["binary"], metrics={"log_loss": 0.00001234, "accuracy": 0.0, "own_metric": 12.5})
+    text = Reader(render(evaluated, {})).text
+    assert "1.234e-05" in text
+    assert "0.0000" in text
+    assert "Own metric 12.5000" in text
+
+
+def test_the_header_says_what_was_evaluated_on_what() -> None:
+    """Model, data set, digest, split, number of samples, task, and the lines that the caller adds."""
+    text = Reader(render(HARD["binary"], {}, context={"When": "2026-11-23 10:00 UTC"})).text
+    for part in (
+        "models:/digits/3",
+        "digits",
+        "0123456789abcdef" * 2,
+        "test",
+        "400",
+        "binary, 2 classes",
+        "2026-11-23",
+    ):
+        assert part in text
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    """A page of an evaluation without model, data set and curves has no empty lines in its header."""
+    bare = replace(HARD["binary"], model_uri=None, dataset_name=None, dataset_digest=None, curves=Curves())
+    text = Reader(render(bare, {})).text
+    assert "Evaluation of a model" in text
+    for absent in ("Digest", "Data set", "None", "Threshold", "Worst mistakes", "To know"):
+        assert absent not in text
+
+
+def test_warnings_are_shown() -> None:
+    """What had to be said once is said on the page too."""
+    assert "class 7 is absent" in Reader(render(replace(HARD["binary"], warnings=("class 7 is absent",)), {})).text
+
+
+def many_classes(count: int) -> Evaluation:
+    """Return an evaluation with *count* rows in its per-class table, the last ones the worst."""
+    rows = tuple(ClassMetrics(f"class {k}", 0.5, 0.5, 1 - k / count, 7, None, 0.25) for k in range(count))
+    return replace(HARD["perfect"], per_class=rows, class_names=tuple(row.name for row in rows))
+
+
+def test_of_many_classes_the_worst_come_first_and_the_rest_is_folded() -> None:
+    """Twenty rows with the lowest F1, then the others in their own order inside <details>; each exactly once."""
+    page = render(many_classes(100), {})
+    shown, _, rest = page.partition("<summary>The other 80")
+    order = re.compile(r">class (\d+)<")
+    assert [int(k) for k in order.findall(shown)] == list(range(99, 79, -1))
+    assert [int(k) for k in order.findall(rest)] == list(range(80))
+
+
+@pytest.mark.parametrize("count", [1000, 100_000])
+def test_a_page_stays_below_two_megabytes(count: int) -> None:
+    """With a thousand classes and full figures, and where even the table would be too long."""
+    heavy = {f"{k}.png": PNG + bytes(100_000) for k in range(6)}
+    assert len(render(many_classes(count), heavy).encode()) < 2_000_000
+
+
+def test_the_threshold_table_shows_the_marked_points_and_those_around() -> None:
+    """Rows spread over all thresholds, the two marked ones among them and named."""
+    table = HARD["binary"].curves.thresholds
+    assert table is not None
+    read = Reader(render(HARD["binary"], {}))
+    assert "largest Youden's J" in read.text
+    assert "best F1" in read.text
+    for row in (table.youden_index, table.best_f1_index):
+        assert repr(float(table.threshold[row])) in read.titles
+
+
+def test_mistakes_are_a_table_of_what_was_given() -> None:
+    """The first row's keys are the columns; whole numbers, which may be indices, have no separators."""
+    rows = [{"index": 12345, "true": "a", "p": 0.000123456, "seen": True}, {"index": 2, "true": None}]
+    text = Reader(render(HARD["binary"], {}, mistakes=rows)).text
+    assert "index true p seen 12345 a 1.235e-04 True 2 – – –" in text
+
+
+def test_hostile_class_names_are_whole_in_the_table() -> None:
+    """What a figure has to shorten or leave out, the page shows in full."""
+    text = Reader(render(HARD["hostile names"], {})).text
+    assert all(name in text for name in HOSTILE)

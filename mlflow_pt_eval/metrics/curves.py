@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.groups import INFINITE, Groups, Ints, Keys, scores_of
-from mlflow_pt_eval.metrics.result import PrecisionRecallCurve, RocCurve
+from mlflow_pt_eval.metrics.result import Floats, PrecisionRecallCurve, RocCurve
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -25,10 +26,9 @@ class Path:
     key: Keys
     bounds: Ints
 
-    def only(self, keep: Mask) -> Path:
-        """Return the points that *keep* marks."""
-        kept = np.concatenate(([0], np.cumsum(keep)))
-        return Path(self.fp[keep], self.tp[keep], self.key[keep], kept[self.bounds])
+    def only(self, kept: Ints) -> Path:
+        """Return the points at the places *kept*, ascending."""
+        return Path(self.fp[kept], self.tp[kept], self.key[kept], np.searchsorted(kept, self.bounds))
 
     def row(self, index: int) -> Path:
         """Return one curve."""
@@ -60,20 +60,18 @@ def grid_for(classes: int) -> int:
 
 
 def trace(groups: Groups, positives: Ints, negatives: Ints, grid: int) -> Points:
-    """Return the paths through the *groups* of R rows, thinned."""
-    roc = Path(
-        fp=_weave(groups.fp, groups.fp - groups.tied),
-        tp=_weave(groups.tp, groups.tp - groups.count),
-        key=_weave(groups.key, groups.above),
-        bounds=2 * groups.bounds,
+    """Return the paths through the *groups* of R rows, thinned: both ends of each run of a ROC path that stays."""
+    steps = Path(groups.fp, groups.tp, groups.key, groups.bounds)
+    roc = _stays(steps, grid, partial(_roc_cells, positives=positives, negatives=negatives, grid=grid))
+    recall = _stays(steps, grid, partial(_precision_recall_cells, positives=positives, grid=grid))
+    fp, tp = groups.fp[roc], groups.tp[roc]
+    both = Path(
+        fp=_weave(fp, fp - groups.tied[roc]),
+        tp=_weave(tp, tp - groups.count[roc]),
+        key=_weave(groups.key[roc], groups.above[roc]),
+        bounds=2 * np.searchsorted(roc, groups.bounds),
     )
-    flat = Path(groups.fp, groups.tp, groups.key, groups.bounds)
-    return Points(
-        _thin(roc, _roc_cells(roc, positives, negatives, grid), grid),
-        _thin(flat, _precision_recall_cells(flat, positives, grid), grid),
-        positives,
-        negatives,
-    )
+    return Points(both, steps.only(recall), positives, negatives)
 
 
 def join(parts: Sequence[Points]) -> Points:
@@ -93,8 +91,8 @@ def close(points: Points, lowest: Keys, grid: int) -> Points:
     roc = _with_ends(points.roc, points.positives, points.negatives, lowest)
     roc = roc.only(_moves(roc))
     roc = roc.only(_bends(roc))
-    roc = _thin(roc, _roc_cells(roc, points.positives, points.negatives, grid), grid)
-    return Points(roc, points.precision_recall, points.positives, points.negatives)
+    cells = partial(_roc_cells, positives=points.positives, negatives=points.negatives, grid=grid)
+    return Points(roc.only(_stays(roc, grid, cells)), points.precision_recall, points.positives, points.negatives)
 
 
 def roc_curve(points: Points, index: int, *, name: str, auc: float) -> RocCurve | None:
@@ -170,40 +168,40 @@ def _with_ends(path: Path, positives: Ints, negatives: Ints, lowest: Keys) -> Pa
     )
 
 
-def _moves(path: Path) -> Mask:
-    """Mark the points that differ from the one before."""
+def _moves(path: Path) -> Ints:
+    """Return the places of the points that differ from the one before."""
     keep = path.edges()
     keep[1:] |= (np.diff(path.fp) | np.diff(path.tp)) != 0
-    return keep
+    return np.flatnonzero(keep)
 
 
-def _bends(path: Path) -> Mask:
-    """Mark the points where the direction changes (exactly: in integers)."""
+def _bends(path: Path) -> Ints:
+    """Return the places of the points where the direction changes (exactly: in integers)."""
     keep = path.edges()
     across, up = np.diff(path.fp), np.diff(path.tp)
     keep[1:-1] |= across[1:] * up[:-1] != across[:-1] * up[1:]
-    return keep
+    return np.flatnonzero(keep)
 
 
-def _roc_cells(path: Path, positives: Ints, negatives: Ints, grid: int) -> Ints:
+def _roc_cells(path: Path, positives: Ints, negatives: Ints, grid: int) -> Floats:
     length = np.diff(path.bounds)
-    across = path.fp * grid // np.repeat(np.maximum(negatives, 1), length)
-    return across * (grid + 1) + path.tp * grid // np.repeat(np.maximum(positives, 1), length)
+    across = np.floor(path.fp * np.repeat(grid / np.maximum(negatives, 1), length))
+    return across * (grid + 1) + np.floor(path.tp * np.repeat(grid / np.maximum(positives, 1), length))
 
 
-def _precision_recall_cells(path: Path, positives: Ints, grid: int) -> Ints:
-    across = path.tp * grid // np.repeat(np.maximum(positives, 1), np.diff(path.bounds))
-    return across * (grid + 1) + path.tp * grid // (path.tp + path.fp)
+def _precision_recall_cells(path: Path, positives: Ints, grid: int) -> Floats:
+    across = np.floor(path.tp * np.repeat(grid / np.maximum(positives, 1), np.diff(path.bounds)))
+    return across * (grid + 1) + np.floor(grid * path.tp / (path.tp + path.fp))
 
 
-def _thin(path: Path, cells: Ints, grid: int) -> Path:
-    """Keep the first and last point in each cell of a grid over the plot, and all of a curve of few points."""
+def _stays(path: Path, grid: int, cells: Callable[[Path], Floats]) -> Ints:
+    """Return the places of the first and last point in each cell of a grid over the plot, all of a short curve's."""
     length = np.diff(path.bounds)
     if not (length > 2 * grid).any():
-        return path
+        return np.arange(len(path.fp))
+    changes = np.diff(cells(path)) != 0
     keep = path.edges()
-    changes = np.diff(cells) != 0
     keep[1:] |= changes
     keep[:-1] |= changes
     keep |= np.repeat(length <= 2 * grid, length)
-    return path.only(keep)
+    return np.flatnonzero(keep)

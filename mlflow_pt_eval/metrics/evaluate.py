@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,12 @@ import numpy.typing as npt
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import counts
 from mlflow_pt_eval.metrics.blocks import default_threads
-from mlflow_pt_eval.metrics.counts import Rates
+from mlflow_pt_eval.metrics.counts import Margins
 from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
+from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.groups import Ints, Keys
 from mlflow_pt_eval.metrics.inputs import Inputs, check
+from mlflow_pt_eval.metrics.intervals import bootstrap_intervals, wilson
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.probability import row_pass
 from mlflow_pt_eval.metrics.ranking import Ranked, rank
@@ -30,7 +32,7 @@ class Counted:
     """What the pass over the rows gave, whatever the task."""
 
     keys: Keys
-    rates: Rates
+    margins: Margins
     confusion: Ints
     metrics: dict[str, float]
     calibration: CalibrationBins
@@ -64,17 +66,28 @@ def evaluate_scores(
     inputs = check(labels, scores, task=task, class_names=class_names)
     workers = default_threads() if threads is None else threads
     given_loss = mean_loss(losses, loss, inputs.n_samples)
-    counted = _count_labels(inputs, workers) if task == "multilabel" else _count_classes(inputs, workers)
+    evaluation = _evaluate(inputs, given_loss, curves, micro, workers)
+    accuracy = evaluation.metrics["accuracy"]
+    intervals = {"accuracy": wilson(round(accuracy * inputs.n_samples), inputs.n_samples)}
+    if bootstrap:
+        draws = Draws(bootstrap, seed, workers)
+        intervals |= bootstrap_intervals(inputs, evaluation, draws)
+    return replace(evaluation, intervals=intervals)
+
+
+def _evaluate(inputs: Inputs, loss: dict[str, float], curves: bool, micro: bool, threads: int) -> Evaluation:
+    """Compute everything but the intervals; what it takes is free again when they are made."""
+    counted = _count_labels(inputs, threads) if inputs.task == "multilabel" else _count_classes(inputs, threads)
     grid = grid_for(inputs.n_classes) if curves else None
-    support = counted.rates.support
-    ranked = rank(counted.keys, support, inputs.class_names, grid=grid, threads=workers)
-    metrics = {**counted.metrics, **_ranking_metrics(ranked, support, task), **given_loss}
+    support = counted.margins.support
+    ranked = rank(counted.keys, support, inputs.class_names, grid=grid, threads=threads)
+    metrics = {**counted.metrics, **_ranking_metrics(ranked, support, inputs.task), **loss}
     return Evaluation(
-        task=task,
+        task=inputs.task,
         class_names=inputs.class_names,
         metrics={**metrics, "n_samples": float(inputs.n_samples)},
         intervals={},
-        per_class=per_class_rows(inputs.class_names, counted.rates, ranked.auc, ranked.average_precision),
+        per_class=per_class_rows(inputs.class_names, counted.margins, ranked.auc, ranked.average_precision),
         confusion=counted.confusion,
         curves=_curves(inputs, counted, ranked, grid, micro) if grid else Curves(),
         n_samples=inputs.n_samples,
@@ -97,13 +110,14 @@ def mean_loss(losses: npt.ArrayLike | None, loss: float | None, samples: int) ->
 def _count_classes(inputs: Inputs, threads: int) -> Counted:
     done = row_pass(inputs, threads=threads)
     confusion = counts.confusion_matrix(inputs.labels, done.predictions, inputs.n_classes)
-    metrics = {**counts.label_metrics(confusion, binary=inputs.task == "binary"), **done.metrics}
-    return Counted(done.keys, counts.confusion_rates(confusion), confusion, metrics, done.calibration)
+    found = counts.margins(confusion)
+    metrics = counts.metrics(found, counts.BINARY if inputs.task == "binary" else counts.ONE_CLASS)
+    return Counted(done.keys, found, confusion, {**metrics, **done.metrics}, done.calibration)
 
 
 def _count_labels(inputs: Inputs, threads: int) -> Counted:
     done = label_pass(inputs, threads=threads)
-    return Counted(done.keys, done.rates, done.confusion, done.metrics, done.calibration)
+    return Counted(done.keys, done.margins, done.confusion, done.metrics, done.calibration)
 
 
 def _ranking_metrics(ranked: Ranked, support: Ints, task: Task) -> dict[str, float]:
@@ -121,16 +135,16 @@ def _ranking_metrics(ranked: Ranked, support: Ints, task: Task) -> dict[str, flo
     return metrics
 
 
-def per_class_rows(names: tuple[str, ...], rates: Rates, auc: Floats, score: Floats) -> tuple[ClassMetrics, ...]:
+def per_class_rows(names: tuple[str, ...], of: Margins, auc: Floats, score: Floats) -> tuple[ClassMetrics, ...]:
     """Return the per-class table from its columns, (K,) each."""
-    columns = [column.tolist() for column in (rates.precision, rates.recall, rates.f1, rates.support)]
+    columns = [column.tolist() for column in (of.precision, of.recall, of.f1, of.support)]
     ranking = ([None if np.isnan(value) else value for value in column.tolist()] for column in (auc, score))
     return tuple(ClassMetrics(*row) for row in zip(names, *columns, *ranking, strict=True))
 
 
 def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, grid: int, micro: bool) -> Curves:
     if inputs.task == "binary":  # the curves of class 1; those of class 0 mirror them
-        row, positives = counted.keys[1], int(counted.rates.support[1])
+        row, positives = counted.keys[1], int(counted.margins.support[1])
         return Curves(
             roc=ranked.roc[-1:],
             precision_recall=ranked.precision_recall[-1:] if positives else (),
@@ -139,7 +153,7 @@ def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, grid: int, micro: 
         )
     return Curves(
         roc=ranked.roc,
-        roc_micro=_micro_roc(counted.keys, counted.rates.support, grid) if micro else None,
+        roc_micro=_micro_roc(counted.keys, counted.margins.support, grid) if micro else None,
         roc_macro=macro_roc(ranked.roc, grid),
         precision_recall=ranked.precision_recall,
         calibration=counted.calibration,

@@ -77,7 +77,7 @@ def _one(value: int) -> Ints:
 def _group(keys: Keys, inside: Ints, tp: Ints, fp: Ints, above: np.uint32) -> Groups:
     """Group rows (R, m) that hold *inside* positives, *tp* positives and *fp* negatives at or above their starts."""
     flat, width = keys.reshape(-1), keys.shape[1]
-    places = np.flatnonzero((flat & ONE).view(np.uint8)[::4])  # little endian: the first byte holds the low bit
+    places = np.flatnonzero((flat & ONE).astype(bool))  # of booleans it is several times faster
     ends = np.concatenate(([0], np.cumsum(inside)))
     starts = _run_starts(flat[places], ends)
     bounds = np.searchsorted(starts, ends)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from mlflow_pt_eval.metrics.blocks import row_blocks, run
-from mlflow_pt_eval.metrics.counts import Rates, rates, ratio
+from mlflow_pt_eval.metrics.counts import MULTILABEL, Margins, metrics, ratio
 from mlflow_pt_eval.metrics.groups import Ints, Keys
 from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Scores, all_probabilities, refuse_scores
 from mlflow_pt_eval.metrics.probability import (
@@ -31,7 +31,7 @@ class Sums:
     f1_samples: float
     log_loss: float
     squared_error: float
-    true_positives: Ints
+    hits: Ints
     predicted: Ints
     bins: Ints
     confidence: Floats
@@ -39,10 +39,10 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class LabelPass:
-    """The ranking keys (K, N), each label's rates, the confusion (K, 2, 2) and the metrics that are sums."""
+    """The ranking keys (K, N), each label's counts, the confusion (K, 2, 2) and the metrics that are sums."""
 
     keys: Keys
-    rates: Rates
+    margins: Margins
     confusion: Ints
     metrics: dict[str, float]
     calibration: CalibrationBins
@@ -61,10 +61,9 @@ def label_pass(inputs: Inputs, *, threads: int) -> LabelPass:
         refuse_scores(inputs.scores, rows_sum_to_one=False)
     total = Sums(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(Sums)})
     support = inputs.labels.sum(axis=0)
-    found = replace(rates(total.true_positives, support, total.predicted), seen=np.ones(len(support), bool))
+    margins = Margins(total.hits, support, total.predicted, every=True)
     calibration = calibration_bins(total.bins, total.confidence)
-    confusion = _confusion(total, support)
-    return LabelPass(keys, found, confusion, _metrics(total, found, confusion, calibration), calibration)
+    return LabelPass(keys, margins, _confusion(margins, total.rows), _metrics(total, margins, calibration), calibration)
 
 
 def _block(scores: Scores, labels: Labels, keys: Keys) -> Sums | None:
@@ -82,32 +81,27 @@ def _block(scores: Scores, labels: Labels, keys: Keys) -> Sums | None:
         rows=len(scores),
         exact=int(np.count_nonzero((truth == guess).all(axis=1))),
         f1_samples=float(ratio(2 * hits.sum(axis=1), marked).sum()),
-        log_loss=log_losses(np.where(truth, scores, 1 - scores)),
+        log_loss=float(log_losses(np.where(truth, scores, 1 - scores)).sum()),
         squared_error=float(np.square(exact - truth).sum()),
-        true_positives=hits.sum(axis=0),
+        hits=hits.sum(axis=0),
         predicted=guess.sum(axis=0),
         bins=bins,
         confidence=confidence,
     )
 
 
-def _confusion(total: Sums, support: Ints) -> Ints:
+def _confusion(of: Margins, rows: int) -> Ints:
     """Return (K, 2, 2) as `sklearn.metrics.multilabel_confusion_matrix`: ((tn, fp), (fn, tp)) of each label."""
-    tp, predicted = total.true_positives, total.predicted
-    cells = [total.rows - support - predicted + tp, predicted - tp, support - tp, tp]
+    cells = [rows - of.support - of.predicted + of.hits, of.predicted - of.hits, of.support - of.hits, of.hits]
     return np.stack(cells, axis=1).reshape(-1, 2, 2)
 
 
-def _metrics(total: Sums, found: Rates, confusion: Ints, calibration: CalibrationBins) -> dict[str, float]:
-    fp, fn, tp = (int(confusion[:, row, column].sum()) for row, column in ((0, 1), (1, 0), (1, 1)))
-    decisions = total.rows * len(confusion)
+def _metrics(total: Sums, of: Margins, calibration: CalibrationBins) -> dict[str, float]:
+    decisions = total.rows * len(of.hits)
     return {
         "accuracy": total.exact / total.rows,
-        "hamming_loss": (fp + fn) / decisions,
-        **found.averages(),
-        "precision_micro": float(ratio(tp, tp + fp)),
-        "recall_micro": float(ratio(tp, tp + fn)),
-        "f1_micro": float(ratio(2 * tp, 2 * tp + fp + fn)),
+        "hamming_loss": float((of.support + of.predicted - 2 * of.hits).sum() / decisions),
+        **metrics(of, MULTILABEL),
         "f1_samples": total.f1_samples / total.rows,
         "log_loss": total.log_loss / decisions,
         "brier_score": total.squared_error / decisions,

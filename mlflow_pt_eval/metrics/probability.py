@@ -11,11 +11,12 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.blocks import row_blocks, run
 from mlflow_pt_eval.metrics.groups import Ints, Keys
-from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Scores, all_probabilities, refuse_scores, sums_to_one
+from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Mask, Scores, all_probabilities, refuse_scores, sums_to_one
 from mlflow_pt_eval.metrics.result import CalibrationBins, Floats
 
 BINS = 15
 TOP = 5
+NARROW = 32  # columns: up to here whole columns are compared, since NumPy is slow along short rows
 EPS = np.finfo(np.float32).eps
 
 
@@ -63,16 +64,17 @@ def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: 
     if not all_probabilities(scores) or not sums_to_one(scores):
         return None
     rows = np.arange(len(scores))
-    write_keys(scores, keys)
-    keys[labels, rows] |= np.uint32(1)
-    guess = scores.argmax(axis=1)
-    predictions[:] = guess
     own = scores[rows, labels]
+    write_keys(scores, keys)
+    guess = first_highest(scores, keys)
+    top_5 = int(np.count_nonzero(in_top_5(scores, labels, own, keys))) if scores.shape[1] > TOP else 0
+    predictions[:] = guess
+    keys[labels, rows] |= np.uint32(1)
     bins, confidence = top_label_bins(scores[rows, guess], guess == labels)
     return Sums(
-        log_loss=log_losses(own),
+        log_loss=float(log_losses(own).sum()),
         squared_error=_squares(scores) - 2 * float(own.sum(dtype=np.float64)) + len(scores),
-        top_5=_top_5(scores, labels, own) if scores.shape[1] > TOP else 0,
+        top_5=top_5,
         bins=bins,
         confidence=confidence,
     )
@@ -83,9 +85,9 @@ def write_keys(scores: Scores, keys: Keys) -> None:
     np.left_shift(scores.view(np.uint32).T, np.uint32(1), out=keys)
 
 
-def log_losses(own: Scores) -> float:
-    """Sum -log of the probabilities given to the true classes, clipped as `sklearn.metrics.log_loss` clips float32."""
-    return -float(np.log(np.clip(own, EPS, 1 - EPS), dtype=np.float64).sum())
+def log_losses(own: Scores) -> Floats:
+    """Return -log of the probabilities given to the true classes, clipped as scikit-learn's log_loss clips float32."""
+    return -np.log(np.clip(own, EPS, 1 - EPS), dtype=np.float64)
 
 
 def _squares(scores: Scores) -> float:
@@ -93,7 +95,7 @@ def _squares(scores: Scores) -> float:
     return float(np.einsum("i,i->", exact, exact))
 
 
-def top_label_bins(confidence: Scores, right: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
+def top_label_bins(confidence: Scores, right: Mask) -> tuple[Ints, Floats]:
     """Return the counts of (wrong, right) predictions (2, BINS) and the confidences' sums (BINS,)."""
     exact = confidence.astype(np.float64)
     index = bin_index(exact)
@@ -107,14 +109,36 @@ def bin_index(confidence: Floats) -> Ints:
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
 
-def _top_5(scores: Scores, labels: Labels, own: Scores) -> int:
-    """Count the rows whose class is among the 5 highest; of equal scores the later class ranks higher."""
-    reached = np.count_nonzero(scores >= own[:, None], axis=1)
-    unsure = np.flatnonzero(reached > TOP)
+def first_highest(scores: Scores, keys: Keys) -> npt.NDArray[Any]:
+    """Return `scores.argmax(axis=1)`; of few columns by counting, key by key, those before the highest."""
+    if len(keys) > NARROW:
+        return scores.argmax(axis=1)
+    highest = np.maximum.reduce(keys, axis=0)
+    before, unmet = np.zeros(len(scores), np.uint8), np.ones(len(scores), bool)
+    for column in keys[:-1]:
+        unmet &= column != highest
+        before += unmet
+    return before
+
+
+def _reached(scores: Scores, own: Scores, keys: Keys) -> npt.NDArray[Any]:
+    """Count in each row the scores that are at least its own class's."""
+    if len(keys) > NARROW:
+        return (scores >= own[:, None]).astype(np.float32) @ np.ones(len(keys), np.float32)
+    least, count = own.view(np.uint32) << np.uint32(1), np.zeros(len(scores), np.uint8)
+    for column in keys:
+        count += column >= least
+    return count
+
+
+def in_top_5(scores: Scores, labels: Labels, own: Scores, keys: Keys) -> Mask:
+    """Say of each row whether its class is among the 5 highest; of equal scores the later class ranks higher."""
+    inside = _reached(scores, own, keys) <= TOP
+    unsure = np.flatnonzero(~inside)
     part, mine = scores[unsure], own[unsure, None]
     later = np.arange(scores.shape[1]) > labels[unsure, None]
-    above = np.count_nonzero((part > mine) | ((part == mine) & later), axis=1)
-    return len(scores) - len(unsure) + int(np.count_nonzero(above < TOP))
+    inside[unsure] = np.count_nonzero((part > mine) | ((part == mine) & later), axis=1) < TOP
+    return inside
 
 
 def calibration_bins(bins: Ints, confidence: Floats) -> CalibrationBins:

@@ -97,18 +97,18 @@ def _indicators(lists: pd.Series[Any], labels: int) -> Ints:
 def _from_classes(table: pd.DataFrame, names: tuple[str, ...], loss: dict[str, float]) -> Evaluation:
     labels, guess = table["label"].to_numpy(np.int64), table["prediction"].to_numpy(np.int64)
     confusion = counts.confusion_matrix(labels, guess, len(names))
+    found = counts.margins(confusion)
     own = table["probability_label"].to_numpy(np.float32)
     bins, sums = probability.top_label_bins(table["probability_prediction"].to_numpy(np.float32), labels == guess)
     calibration = probability.calibration_bins(bins, sums)
     best = table[[f"top_{place + 1}" for place in range(probability.TOP)]].to_numpy()
     metrics = {
-        **counts.label_metrics(confusion, binary=False),
-        "log_loss": probability.log_losses(own) / len(table),
+        **counts.metrics(found, counts.ONE_CLASS),
+        "log_loss": float(probability.log_losses(own).mean()),
         "expected_calibration_error": probability.calibration_error(calibration),
         "top_5_accuracy": float((best == labels[:, None]).any(axis=1).mean()),
         **loss,
     }
-    found = counts.confusion_rates(confusion)
     return _evaluation("multiclass", names, metrics, found, confusion, calibration, len(table))
 
 
@@ -116,14 +116,14 @@ def _from_lists(table: pd.DataFrame, names: tuple[str, ...], loss: dict[str, flo
     labels, guess = _indicators(table["label"], len(names)), _indicators(table["prediction"], len(names))
     done = label_pass(check(labels, guess.astype(np.float32), task="multilabel"), threads=default_threads())
     metrics = {key: value for key, value in done.metrics.items() if key.startswith(OF_LABELS)}
-    return _evaluation("multilabel", names, {**metrics, **loss}, done.rates, done.confusion, None, len(table))
+    return _evaluation("multilabel", names, {**metrics, **loss}, done.margins, done.confusion, None, len(table))
 
 
 def _evaluation(
     task: Task,
     names: tuple[str, ...],
     metrics: dict[str, float],
-    rates: counts.Rates,
+    of: counts.Margins,
     confusion: Ints,
     calibration: CalibrationBins | None,
     samples: int,
@@ -134,7 +134,7 @@ def _evaluation(
         class_names=names,
         metrics={**metrics, "n_samples": float(samples)},
         intervals={},
-        per_class=per_class_rows(names, rates, unknown, unknown),
+        per_class=per_class_rows(names, of, unknown, unknown),
         confusion=confusion,
         curves=Curves(calibration=calibration),
         n_samples=samples,

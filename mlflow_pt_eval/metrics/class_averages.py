@@ -1,0 +1,124 @@
+"""The ranking metrics of all classes together, of any weights: averages over the ladders of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from mlflow_pt_eval.metrics import ladders
+from mlflow_pt_eval.metrics.blocks import run
+from mlflow_pt_eval.metrics.counts import ratio
+from mlflow_pt_eval.metrics.groups import Ints
+from mlflow_pt_eval.metrics.inputs import Inputs, Mask
+from mlflow_pt_eval.metrics.ladders import Ladder, Rungs
+from mlflow_pt_eval.metrics.resampling import Statistic, Weights
+from mlflow_pt_eval.metrics.result import Floats
+
+PARTS = 4  # of the classes, each with sums of its own; not the number of threads, so that no sum depends on it
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A ranking metric: of weights, as its linear part, and whether classes count by their size."""
+
+    value: Callable[[Rungs], Floats]
+    influence: Callable[[Ladder], tuple[float, Floats, Floats]]
+    weighted: bool = False
+
+
+AREA: Final = Measure(ladders.roc_auc, ladders.roc_auc_influence)
+PRECISION: Final = Measure(ladders.average_precision, ladders.average_precision_influence)
+RANKING: Final[Mapping[str, Measure]] = MappingProxyType(
+    {
+        "roc_auc": AREA,
+        "roc_auc_macro": AREA,
+        "roc_auc_weighted": Measure(ladders.roc_auc, ladders.roc_auc_influence, weighted=True),
+        "average_precision": PRECISION,
+        "average_precision_macro": PRECISION,
+    }
+)
+
+
+def ranked_classes(inputs: Inputs) -> list[int]:
+    """Return the classes that a ranking metric looks at: of a binary task only class 1."""
+    return [1] if inputs.task == "binary" else list(range(inputs.n_classes))
+
+
+def work(inputs: Inputs) -> int:
+    """Return the steps that one resample takes: drawing the samples and walking up each class's ladder."""
+    return inputs.n_samples * (50 + len(ranked_classes(inputs)))
+
+
+def statistic(inputs: Inputs, measure: Measure, *, threads: int) -> Statistic:
+    """Return the function from weights of the samples (N, r) to the metric's values (r,), NaN where undefined."""
+
+    def climber(index: int) -> Callable[[Weights], Rungs]:
+        return ladders.climber(_ladder(inputs, index))
+
+    climbers = run(climber, ranked_classes(inputs), threads)
+
+    def value(weights: Weights) -> Floats:
+        rungs = [climb(weights) for climb in climbers]
+        values = np.stack([measure.value(each) for each in rungs])
+        shares = np.stack([each.positives for each in rungs]) if measure.weighted else np.ones_like(values)
+        return _average(values, shares)
+
+    return value
+
+
+def _average(values: Floats, shares: Floats) -> Floats:
+    """Average the classes (K, r) by their shares, leaving out the undefined ones; NaN where none is defined."""
+    shares = np.where(np.isnan(values), 0, shares)
+    total = shares.sum(axis=0)
+    return np.where(total > 0, ratio((np.nan_to_num(values) * shares).sum(axis=0), total), np.nan)
+
+
+def influence(inputs: Inputs, measure: Measure, *, threads: int) -> tuple[float, Floats]:
+    """Return the metric and its linear part: what one more of each sample adds to it, float64 (N,).
+
+    NaN and zeros where no class defines the metric.
+    """
+    classes = ranked_classes(inputs)
+    done = run(partial(_part, inputs, measure), np.array_split(classes, min(len(classes), PARTS)), threads)
+    values, shares = (np.concatenate([part[index] for part in done]) for index in (0, 1))
+    total = shares.sum()
+    if not total:
+        return float("nan"), np.zeros(inputs.n_samples)
+    metric = float(np.nan_to_num(values) @ shares / total)
+    added = np.sum([part[2] for part in done], axis=0)
+    if measure.weighted:  # a class that is drawn more often counts more
+        added += _members(inputs, classes) @ np.nan_to_num(values - metric)
+    return metric, added / total
+
+
+def _part(inputs: Inputs, measure: Measure, classes: Ints) -> tuple[Floats, Floats, Floats]:
+    """Return values and shares of some classes, and the sum of their samples' shares times influence."""
+    values, shares = np.full(len(classes), np.nan), np.zeros(len(classes))
+    added = np.zeros(inputs.n_samples)
+    for place, index in enumerate(classes):
+        steps = _ladder(inputs, int(index))
+        if not len(steps.positives) or not len(steps.negatives):
+            continue
+        values[place], up, down = measure.influence(steps)
+        shares[place] = len(steps.positives) if measure.weighted else 1
+        added[steps.positives] += shares[place] * up
+        added[steps.negatives] += shares[place] * down
+    return values, shares, added
+
+
+def _ladder(inputs: Inputs, index: int) -> Ladder:
+    return ladders.ladder(inputs.scores[:, index], _positive(inputs, index))
+
+
+def _positive(inputs: Inputs, index: int) -> Mask:
+    labels = inputs.labels
+    return labels[:, index] != 0 if inputs.task == "multilabel" else labels == index
+
+
+def _members(inputs: Inputs, classes: list[int]) -> Floats:
+    return np.stack([_positive(inputs, index) for index in classes], axis=1).astype(np.float64)

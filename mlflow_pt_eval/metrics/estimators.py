@@ -1,0 +1,109 @@
+"""Metrics that can be resampled: exactly as long as that is affordable, by their linear part beyond.
+
+The linear part of a metric (its influence function, the infinitesimal jackknife) is what each sample adds to it to
+first order. Where it takes over, tens of thousands of samples have made the remainder far smaller than the chance
+in a thousand resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.metrics import class_averages, counts
+from mlflow_pt_eval.metrics.groups import Ints
+from mlflow_pt_eval.metrics.incidence import Incidence
+from mlflow_pt_eval.metrics.inputs import Inputs
+from mlflow_pt_eval.metrics.resampling import LARGEST_WORK, Statistic, Weights, resample, resample_linear
+from mlflow_pt_eval.metrics.result import Floats
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How to resample: how often, from which seed, on how many threads (which never change the result)."""
+
+    resamples: int = 1000
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1:
+            raise BadInput(f"resamples is {self.resamples}: give at least 1, better 1000.")
+
+
+@dataclass(frozen=True, eq=False)
+class Estimator:
+    """A metric of atoms, *counts* (M,) samples each: `exact` makes its function of weights, at *work* steps a resample.
+
+    `linear` returns the metric and its influence (M,).
+    """
+
+    counts: Ints
+    work: int
+    exact: Callable[[], Statistic]
+    linear: Callable[[], tuple[float, Floats]]
+
+    def minus(self, other: Estimator) -> Estimator:
+        """Return the estimator of the difference to *other*, which is of the same atoms."""
+
+        def exact() -> Statistic:
+            ours, theirs = self.exact(), other.exact()
+            return lambda weights: ours(weights) - theirs(weights)
+
+        def linear() -> tuple[float, Floats]:
+            (ours, here), (theirs, there) = self.linear(), other.linear()
+            return ours - theirs, here - there
+
+        return Estimator(self.counts, self.work + other.work, exact, linear)
+
+
+def draw(estimator: Estimator, draws: Draws) -> tuple[float, Floats]:
+    """Return the metric and its values in each resample, float64 (resamples,); NaN where it is undefined."""
+    how = {"resamples": draws.resamples, "seed": draws.seed, "threads": draws.threads}
+    if estimator.work * draws.resamples > LARGEST_WORK:
+        value, influence = estimator.linear()
+        return value, value + resample_linear(influence, estimator.counts, **how)
+    statistic = estimator.exact()
+    value = float(statistic(estimator.counts[:, None].astype(np.float32))[0])
+    return value, resample(statistic, estimator.counts, **how)
+
+
+def label_metric(of: Incidence, statistic: counts.Statistic) -> Estimator:
+    """Return the estimator of a metric that needs the predicted classes only."""
+
+    def exact() -> Statistic:
+        return lambda weights: statistic(of.margins(weights))
+
+    def linear() -> tuple[float, Floats]:
+        return float(statistic(of.whole())), of.influence(statistic)
+
+    return Estimator(of.counts, of.work, exact, linear)
+
+
+def ranking_metric(inputs: Inputs, key: str, *, threads: int) -> Estimator:
+    """Return the estimator of a metric of `class_averages.RANKING`."""
+    measure = class_averages.RANKING[key]
+    return Estimator(
+        counts=np.ones(inputs.n_samples, np.int64),
+        work=class_averages.work(inputs),
+        exact=partial(class_averages.statistic, inputs, measure, threads=threads),
+        linear=partial(class_averages.influence, inputs, measure, threads=threads),
+    )
+
+
+def mean(values: Floats) -> Estimator:
+    """Return the estimator of the mean of the samples' *values* (N,), whose linear part is all there is."""
+    ones, average = np.ones(len(values), np.int64), float(values.mean())
+
+    def exact() -> Statistic:
+        return partial(_weighted_mean, values)
+
+    return Estimator(ones, LARGEST_WORK, exact, lambda: (average, (values - average) / len(values)))
+
+
+def _weighted_mean(values: Floats, weights: Weights) -> Floats:
+    return np.asarray(values @ weights / weights.sum(axis=0))

@@ -36,17 +36,17 @@ class Attempt:
     @property
     def is_dead(self) -> bool:
         """Whether the process is known to be gone: of another host nothing is known."""
-        return self.host == socket.gethostname() and _born(self.pid) != self.born
+        return self.host == socket.gethostname() and process_start(self.pid) != self.born
 
     @property
     def is_at_work(self) -> bool:
         """Whether the process is known to run on this host, and has not ended the attempt itself."""
-        return self.host == socket.gethostname() and _born(self.pid) == self.born and not self.ended
+        return self.host == socket.gethostname() and process_start(self.pid) == self.born and not self.ended
 
     @property
     def is_by_this_process(self) -> bool:
         """Whether the process that asks has made the attempt, ended or not."""
-        return self.host == socket.gethostname() and self.pid == os.getpid() and _born(self.pid) == self.born
+        return self.host == socket.gethostname() and self.pid == os.getpid() and process_start(self.pid) == self.born
 
 
 def last_attempt(tags: Mapping[str, str]) -> Attempt | None:
@@ -61,7 +61,7 @@ def begin(store: Store, run_id: str, tags: Mapping[str, str], resumed_from: str 
     """Note on the run that this process works on it now; return the attempt."""
     before = last_attempt(tags)
     number = 1 if before is None else before.number + 1
-    attempt = Attempt(number, socket.gethostname(), os.getpid(), _born(os.getpid()), time.time(), resumed_from)
+    attempt = Attempt(number, socket.gethostname(), os.getpid(), process_start(os.getpid()), time.time(), resumed_from)
     noted = [*json.loads(tags.get(TAG_ATTEMPTS, "[]")), asdict(attempt)][-_KEPT:]
     set_tags(store, run_id, {TAG_ATTEMPT: attempt.encode(), TAG_ATTEMPTS: json.dumps(noted, sort_keys=True)})
     return attempt
@@ -85,8 +85,8 @@ def mark_dead(store: Store, experiment_id: str) -> list[str]:
     return marked
 
 
-def _born(pid: int) -> str:
-    """Return a process's start time, or '' if it is gone (or a zombie)."""
+def process_start(pid: int) -> str:
+    """Return a process's start time in the kernel's ticks, or '' if it is gone (or a zombie)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

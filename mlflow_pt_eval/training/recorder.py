@@ -25,6 +25,7 @@ from mlflow_pt_eval.tracking.outbox import STAGED_METRICS_FILE, Outbox, staging_
 from mlflow_pt_eval.tracking.store import reaching
 from mlflow_pt_eval.tracking.telemetry import Telemetry, write_points
 from mlflow_pt_eval.training.opening import Opening
+from mlflow_pt_eval.training.orphan import Launcher
 from mlflow_pt_eval.writer import Job, Writer
 
 _log = logging.getLogger("mlflow_pt_eval")
@@ -56,7 +57,13 @@ class Recorder:
         if opening.resumed:
             name = None if opening.checkpoint is None else opening.checkpoint.name
             self.telemetry.remember_stored(0 if name is None else min(name.epoch, name.step))
-        self.writer = Writer(self.outbox.pump)
+        self._launcher = Launcher.of_this_process(runs.get_run(self.run.store, self.run.run_id).data.tags)
+        self.writer = Writer(self._pump)
+
+    def _pump(self) -> None:
+        if self._launcher is not None:
+            self._launcher.check()
+        self.outbox.pump()
 
     def point(self, key: str, value: Any, step: int) -> None:
         """Log one point of a metric."""

@@ -1,0 +1,176 @@
+"""Signals, by real processes: a checkpoint, a true status, the right exit, nothing lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from loops import Parts, wrapped
+
+SCRIPT = """
+import sys, time, pathlib
+sys.path.insert(0, {tests!r})
+import torch, mlflow
+from loops import Parts
+import mlflow_pt_eval as mpe
+
+place, grace, inside = sys.argv[1], float(sys.argv[2]), sys.argv[3] == "inside"
+parts = Parts()
+state = {{"model": parts.model, "optimizer": parts.optimizer, "scheduler": parts.scheduler}}
+saves = mpe.ModelCheckpoint(every_n_steps=1000 if inside else None)
+
+def here(name):
+    if name == place:
+        pathlib.Path("ready").touch()
+        for _ in range(600):
+            time.sleep(0.05)
+            mpe.signals.check()
+            if place != "validation" and mpe.signals.pending():
+                return
+
+with mpe.TrainingRun(state, callbacks=[saves], grace_seconds=grace, run_name="cut") as run:
+    for epoch in run.epochs(3):
+        parts.model.train()
+        for i, (x, y) in enumerate(run.batches(parts.train)):
+            run.log_step(train_loss=parts.step(x, y))
+            if (epoch, i) == (1, 4):
+                here("batch")
+        if epoch == 1:
+            here("validation")
+        run.log(**mpe.validate(parts.model, parts.validation, parts.criterion))
+        if epoch == 1:
+            here("end")
+"""
+
+
+def start(tmp_path, place, *, grace=20.0, inside=True):
+    """Start the training and wait until it stands at the place."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    command = [sys.executable, str(script), place, str(grace), "inside" if inside else "outside"]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "ready").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+def the_run():
+    """The only training run in the store."""
+    (run,) = mlflow.search_runs(output_format="list")
+    return run
+
+
+@pytest.fixture(scope="module")
+def uncut(tmp_path_factory):
+    """The weights that the training ends with when nobody disturbs it."""
+    folder, before = tmp_path_factory.mktemp("uncut"), Path.cwd()
+    os.chdir(folder)
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    parts = Parts()
+    wrapped(parts, 3)
+    os.chdir(before)
+    return parts.model.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("signum", "place", "inside", "checkpoint"),
+    [
+        (signal.SIGTERM, "batch", False, "epoch=0001-step=000000013-partial"),
+        (signal.SIGINT, "validation", True, "epoch=0001-step=000000016-partial"),
+        (signal.SIGUSR1, "end", False, "epoch=0001-step=000000016"),
+    ],
+)
+def test_a_signal_saves_ends_and_loses_nothing(tmp_path, uncut, signum, place, inside, checkpoint):
+    """Between batches, in a validation, after the body: a checkpoint, KILLED, 128 + n, and an exact resume."""
+    process = start(tmp_path, place, inside=inside)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 128 + signum, said
+    run = the_run()
+    assert run.info.status == "KILLED"
+    assert run.data.tags["pt_eval.interrupted"] == signum.name
+    assert run.data.tags["pt_eval.resumable"] == "true"
+    assert run.data.tags["pt_eval.latest_checkpoint"] == checkpoint
+    parts = Parts()
+    wrapped(parts, 3, resume=run.info.run_id)
+    for key, value in uncut.items():
+        assert torch.equal(parts.model.state_dict()[key], value)
+    assert "pt_eval.interrupted" not in mlflow.get_run(run.info.run_id).data.tags
+    assert not (tmp_path / ".mlflow_pt_eval").exists()
+
+
+def test_the_grace_is_the_longest_wait(tmp_path):
+    """In a validation without checkpoints inside epochs the body goes on, but only for so long."""
+    process = start(tmp_path, "validation", grace=0.5, inside=False)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 143, said
+    assert the_run().data.tags["pt_eval.latest_checkpoint"] == "epoch=0000-step=000000008"
+
+
+def test_a_second_signal_ends_at_once(tmp_path):
+    """Whoever presses Ctrl-C twice means it."""
+    process = start(tmp_path, "validation", grace=1000, inside=False)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert the_run().info.status == "KILLED"
+
+
+def test_a_kill_is_noticed_by_the_next_start_and_the_rerun_is_not_refused(tmp_path, uncut, caplog):
+    """kill -9 leaves a RUNNING run; the next start on this host marks it, and the lock is not in the way."""
+    process = start(tmp_path, "validation")
+    process.kill()
+    process.communicate()
+    assert the_run().info.status == "RUNNING"
+    with mlflow.start_run(run_name="another"):
+        pass
+    run_id = mlflow.search_runs(filter_string="run_name = 'cut'", output_format="list")[0].info.run_id
+    parts = Parts()
+    wrapped(parts, 3, resume="auto", run_name="cut")
+    assert f"the training run {run_id} died without a word" in caplog.text
+    for key, value in uncut.items():
+        assert torch.equal(parts.model.state_dict()[key], value)
+
+
+def test_handlers_are_put_back_and_ctrl_c_still_works():
+    """After the block the process is as it was."""
+    before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
+    wrapped(Parts(), 1)
+    assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
+
+
+def test_an_orphan_of_mlflow_run_stops_by_itself(tmp_path):
+    """`mlflow run`, killed, leaves its child training; the child notices, saves and ends as on SIGTERM."""
+    (tmp_path / "script.py").write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
+    (tmp_path / "MLproject").write_text(
+        "name: orphan\nentry_points:\n  main:\n    command: python script.py validation 20 inside\n"
+    )
+    command = [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "OMP_NUM_THREADS": "1", "PATH": path}
+    launcher = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    launcher.kill()
+    launcher.wait()
+    while "pt_eval.interrupted" not in the_run().data.tags and time.monotonic() < deadline:
+        time.sleep(0.2)
+    tags = the_run().data.tags
+    assert (tags["pt_eval.interrupted"], tags["pt_eval.resumable"]) == ("SIGTERM", "true")
+    assert tags["pt_eval.latest_checkpoint"] == "epoch=0001-step=000000016-partial"

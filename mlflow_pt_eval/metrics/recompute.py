@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.metrics import counts, probability
 from mlflow_pt_eval.metrics.blocks import default_threads
 from mlflow_pt_eval.metrics.evaluate import evaluate_scores, mean_loss, per_class_rows
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import check
 from mlflow_pt_eval.metrics.multilabel import label_pass
-from mlflow_pt_eval.metrics.predictions import ALL_CLASSES, guess_task
+from mlflow_pt_eval.metrics.predictions import ALL_CLASSES
 from mlflow_pt_eval.metrics.result import CalibrationBins, Curves, Evaluation, Floats
+from mlflow_pt_eval.metrics.stored import indicators, probability_columns, read_table, task_of
 from mlflow_pt_eval.names import Task
 
 NEED_SCORES = (
@@ -44,36 +43,19 @@ def evaluate_predictions(
     `task` and `class_names` are those stored with the frame unless given; the other options are `evaluate_scores`'s.
     Up to 100 classes every number is the same as before; above, what needs all probabilities is left out, and said.
     """
-    table = _read(frame)
+    table = read_table(frame)
     names = class_names if class_names is not None else table.attrs.get("class_names")
     losses = table["loss"].to_numpy(np.float64) if "loss" in table else None
-    places = sum(name.removeprefix("probability_").isdecimal() for name in table.columns)
-    kind: Task = task or table.attrs.get("task") or _kind(table, places)
-    if not places:
+    columns, kind = probability_columns(table), task or task_of(table)
+    if not columns:
         whole = _from_lists if kind == "multilabel" else _from_classes
         return whole(table, _names(table, names), mean_loss(losses, None, len(table)))
-    scores = table[[f"probability_{place}" for place in range(places)]].to_numpy(np.float32)
-    labels = _indicators(table["label"], places) if kind == "multilabel" else table["label"].to_numpy()
+    scores = table[columns].to_numpy(np.float32)
+    labels = indicators(table["label"], len(columns)) if kind == "multilabel" else table["label"].to_numpy()
     return evaluate_scores(
         labels, scores, task=kind, class_names=names, losses=losses,
         bootstrap=bootstrap, seed=seed, curves=curves, micro=micro, threads=threads,
     )  # fmt: skip
-
-
-def _read(frame: pd.DataFrame | str | Path) -> pd.DataFrame:
-    if not isinstance(frame, pd.DataFrame):
-        if not Path(frame).is_file():
-            raise NotFound(f"there is no file {str(frame)!r}: give a predictions.parquet.")
-        frame = pd.read_parquet(frame)
-    if missing := {"label", "prediction"} - set(frame.columns):
-        raise BadInput(f"the predictions have no column {min(missing)!r}: write them with predictions_frame.")
-    if not len(frame):
-        raise BadInput("the predictions have 0 rows: give at least one.")
-    return frame
-
-
-def _kind(table: pd.DataFrame, places: int) -> Task:
-    return guess_task(2 if table["label"].dtype == object else 1, (len(table), places))
 
 
 def _names(table: pd.DataFrame, names: Sequence[str] | None) -> tuple[str, ...]:
@@ -85,13 +67,6 @@ def _names(table: pd.DataFrame, names: Sequence[str] | None) -> tuple[str, ...]:
     ]
     columns = (table[name].explode() if table[name].dtype == object else table[name] for name in stored)
     return tuple(map(str, range(1 + int(max(column.max() for column in columns)))))
-
-
-def _indicators(lists: pd.Series[Any], labels: int) -> Ints:
-    """Turn lists of set labels into 0 and 1 of shape (N, labels)."""
-    marks = np.zeros((len(lists), labels), np.int64)
-    marks[np.repeat(np.arange(len(lists)), lists.str.len()), np.concatenate(lists.to_numpy()).astype(np.int64)] = 1
-    return marks
 
 
 def _from_classes(table: pd.DataFrame, names: tuple[str, ...], loss: dict[str, float]) -> Evaluation:
@@ -113,7 +88,7 @@ def _from_classes(table: pd.DataFrame, names: tuple[str, ...], loss: dict[str, f
 
 
 def _from_lists(table: pd.DataFrame, names: tuple[str, ...], loss: dict[str, float]) -> Evaluation:
-    labels, guess = _indicators(table["label"], len(names)), _indicators(table["prediction"], len(names))
+    labels, guess = indicators(table["label"], len(names)), indicators(table["prediction"], len(names))
     done = label_pass(check(labels, guess.astype(np.float32), task="multilabel"), threads=default_threads())
     metrics = {key: value for key, value in done.metrics.items() if key.startswith(OF_LABELS)}
     return _evaluation("multilabel", names, {**metrics, **loss}, done.margins, done.confusion, None, len(table))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.ledger import Action
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,26 +79,28 @@ class Gate(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What was decided about a version, from what, by whom and when.
+    """What was decided about an alias, from what, by whom and when.
 
-    `champion` is the version that the alias pointed to, None if to none. `passed` is the answer; `moved` says whether
-    the alias points to the version because of it (not on a dry run, and not where it pointed there already).
-    `run_id` is the run that holds this as `decision.json`, None where nothing was recorded.
+    `version` is the one that is to have the alias, `champion` the one that had it, None if none had. `passed` is the
+    answer; `moved` says whether the alias was moved because of it (not on a dry run, and not where it pointed there
+    already). `inputs` holds what was asked for. `run_id` is the run that holds this as `decision.json`, None where
+    nothing was recorded.
     """
 
+    action: Action
     name: str
     version: int
     alias: str
     champion: int | None
     passed: bool
+    who: str
+    when: str
     checks: tuple[Check, ...] = ()
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    split: str
+    split: str | None = None
     dataset_digest: str | None = None
     evaluation_run_id: str | None = None
     champion_evaluation_run_id: str | None = None
-    who: str
-    when: str
     dry_run: bool = False
     moved: bool = False
     run_id: str | None = None
@@ -107,23 +110,30 @@ class Decision:
         """The version that it is about."""
         return f"models:/{self.name}/{self.version}"
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether the version has the alias already, so that there is nothing to decide."""
+        return self.version == self.champion
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data, everything that is known."""
         plain = {key: value for key, value in vars(self).items() if key != "checks"}
         return {**plain, "inputs": dict(self.inputs), "checks": [check.to_json() for check in self.checks]}
 
-    def lines(self) -> list[str]:
-        """Describe the decision for people: what was asked, each check with its numbers, what came of it."""
-        champion = "none yet" if self.champion is None else f"version {self.champion}"
-        head = f"{self.name} version {self.version} for the alias {self.alias!r} (now: {champion})"
+    def __str__(self) -> str:
+        """Say what was asked, each check with its numbers, and what came of it: a line each."""
+        had = "none has it" if self.champion is None else f"version {self.champion} has it"
+        head = f"{self.name} version {self.version} for the alias {self.alias!r} ({had})"
         if self.dataset_digest is not None:
-            head += f", on split {self.split!r} with digest {self.dataset_digest}"
-        return [head, *map(str, self.checks), self._outcome()]
+            head += f", evaluated on {self.split!r}, digest {self.dataset_digest}"
+        return "\n".join([head, *map(str, self.checks), self._outcome()])
 
     def _outcome(self) -> str:
-        if self.version == self.champion:
-            return f"nothing to do: version {self.version} is {self.alias!r} already"
+        if self.unchanged:
+            return f"nothing to do: version {self.version} has the alias {self.alias!r} already"
         if not self.passed:
-            return f"refused: {self.alias!r} stays where it is"
-        target = f"{self.alias!r} points to version {self.version}"
-        return f"promoted: {target} now" if self.moved else f"would be promoted: {target} then; nothing was moved"
+            return f"refused: the alias {self.alias!r} stays where it is"
+        if not self.moved:
+            return f"passed: the alias {self.alias!r} would move to version {self.version}; nothing was moved"
+        done = "promoted" if self.action == "promote" else "rolled back"
+        return f"{done}: the alias {self.alias!r} points to version {self.version} now"

@@ -14,6 +14,9 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import direction
 from mlflow_pt_eval.records import improves
 
+# What adding and subtracting fractions gets wrong: 1 - 0.85 is 0.15000000000000002, which is no more than 0.15.
+_ROUNDING = 1e-12
+
 _NO_CHAMPION = "no champion yet, nothing to compare with"
 
 
@@ -43,7 +46,7 @@ class MetricGate:
             return Check(gate=gate, passed=True, detail=f"{value:.6g}; {_NO_CHAMPION}", numbers={"candidate": value})
         best, sign = _metric(pair.champion, self.metric), 1 if direction(self.metric) == "max" else -1
         gain = sign * (value - best)
-        passed = improves(value, best, direction(self.metric), self.min_delta)
+        passed = improves(value, best, direction(self.metric), self.min_delta + _ROUNDING)
         detail = f"{value:.6g} against {best:.6g}, a gain of {gain:+.6g} (asked: more than {self.min_delta:g})"
         numbers = {"candidate": value, "champion": best, "gain": gain, "min_delta": self.min_delta}
         if self.confidence is not None:
@@ -75,7 +78,7 @@ class ThresholdGate:
         value, mode = _metric(pair.candidate, self.metric), direction(self.metric)
         return Check(
             gate=f"{self.metric} threshold",
-            passed=not improves(self.threshold, value, mode),
+            passed=not improves(self.threshold, value, mode, _ROUNDING),
             detail=f"{value:.6g} (asked: at {'least' if mode == 'max' else 'most'} {self.threshold:g})",
             numbers={"candidate": value, "threshold": self.threshold},
         )
@@ -107,7 +110,7 @@ class ClassDropGate:
         asked = f"(asked: no drop of more than {self.max_class_drop:g})"
         return Check(
             gate=gate,
-            passed=not improves(best, value, "max", self.max_class_drop),
+            passed=not improves(best, value, "max", self.max_class_drop + _ROUNDING),
             detail=f"class {name!r} changes most for the worse, {best:.6g} → {value:.6g} {asked}",
             numbers={"candidate": value, "champion": best, "max_class_drop": self.max_class_drop},
         )

@@ -35,6 +35,12 @@ def recalls(new, old):
     return Pair(candidate=facts(new), champion=None if old is None else facts(old))
 
 
+def decision(**facts):
+    """Build a decision about version 2, which wants what version 1 has."""
+    rest = {"action": "promote", "name": "m", "version": 2, "alias": "champion", "who": "me", "when": "", "champion": 1}
+    return Decision(**{**rest, **facts})
+
+
 @pytest.mark.parametrize(
     ("metric", "candidate", "champion", "min_delta", "passed"),
     [
@@ -43,6 +49,8 @@ def recalls(new, old):
         ("accuracy", 0.89, 0.90, 0.0, False),
         ("accuracy", 0.75, 0.50, 0.25, False),  # a gain of exactly min_delta is not more
         ("accuracy", 0.875, 0.50, 0.25, True),
+        ("accuracy", 0.91, 0.90, 0.01, False),  # 0.91 - 0.90 is 0.010000000000000009
+        ("accuracy", 0.1 + 0.2, 0.3, 0.0, False),
         ("accuracy", 0.0, -0.5, 0.0, True),  # zero is a number
         ("log_loss", 0.30, 0.40, 0.0, True),  # smaller is better
         ("log_loss", 0.40, 0.30, 0.0, False),
@@ -110,6 +118,7 @@ def test_without_confidence_no_interval_is_computed():
         ("log_loss", 0.3, 0.3, True),  # at most
         ("log_loss", 0.4, 0.3, False),
         ("accuracy", NAN, 0.0, False),
+        ("log_loss", 0.1 + 0.2, 0.3, True),
     ],
 )
 def test_a_threshold_is_met_at_its_value(metric, value, threshold, passed):
@@ -126,6 +135,7 @@ def test_a_threshold_is_met_at_its_value(metric, value, threshold, passed):
         ([0.4, 1.0], [0.5, 0.1], 0.0, False, "c0"),  # a large gain elsewhere does not make up for it
         ([0.5, 0.6], [0.5, 0.5], 0.0, True, "c0"),
         ([0.0], [0.0], 0.0, True, "c0"),
+        ([0.85], [1.0], 0.15, True, "c0"),  # 1 - 0.85 is 0.15000000000000002
     ],
 )
 def test_the_class_that_lost_most_decides(new, old, drop, passed, named):
@@ -205,18 +215,7 @@ def test_a_check_prints_whether_it_passed_with_the_numbers():
 def test_a_decision_is_strict_json_even_with_nan():
     """decision.json must be readable by any JSON parser."""
     check = MetricGate().check(pair({"accuracy": NAN}, {"accuracy": 0.5}))
-    decision = Decision(
-        name="m",
-        version=2,
-        alias="champion",
-        champion=1,
-        passed=False,
-        checks=(check,),
-        split="test",
-        who="me",
-        when="",
-    )
-    data = json.loads(json.dumps(decision.to_json(), allow_nan=False))
+    data = json.loads(json.dumps(decision(passed=False, checks=(check,)).to_json(), allow_nan=False))
     assert data["checks"][0]["numbers"]["candidate"] == "nan"
     assert (data["version"], data["champion"], data["passed"]) == (2, 1, False)
 
@@ -224,13 +223,26 @@ def test_a_decision_is_strict_json_even_with_nan():
 @pytest.mark.parametrize(
     ("facts", "last"),
     [
-        ({"passed": True, "moved": True}, "promoted: 'champion' points to version 2 now"),
-        ({"passed": True}, "would be promoted: 'champion' points to version 2 then; nothing was moved"),
-        ({"passed": False}, "refused: 'champion' stays where it is"),
-        ({"passed": True, "champion": 2}, "nothing to do: version 2 is 'champion' already"),
+        ({"passed": True, "moved": True}, "promoted: the alias 'champion' points to version 2 now"),
+        ({"passed": True}, "passed: the alias 'champion' would move to version 2; nothing was moved"),
+        ({"passed": False}, "refused: the alias 'champion' stays where it is"),
+        ({"passed": True, "champion": 2}, "nothing to do: version 2 has the alias 'champion' already"),
+        (
+            {"passed": True, "moved": True, "action": "rollback"},
+            "rolled back: the alias 'champion' points to version 2 now",
+        ),
     ],
 )
 def test_a_decision_says_what_came_of_it(facts, last):
     """The last line is the outcome."""
-    rest = {"name": "m", "version": 2, "alias": "champion", "split": "test", "who": "me", "when": "", "champion": 1}
-    assert Decision(**{**rest, **facts}).lines()[-1] == last
+    assert str(decision(**facts)).splitlines()[-1] == last
+
+
+def test_a_decision_names_the_data_and_each_check():
+    """What was compared on what stands above the outcome."""
+    check = ThresholdGate(threshold=0.8).check(pair({"accuracy": 0.75}))
+    head, *checks, _ = str(
+        decision(passed=False, checks=(check,), champion=None, split="test", dataset_digest="d" * 32)
+    ).splitlines()
+    assert head == f"m version 2 for the alias 'champion' (none has it), evaluated on 'test', digest {'d' * 32}"
+    assert checks == [str(check)]

@@ -2,58 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-import tempfile
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from mlflow_pt_eval.data import Data, load_data
-from mlflow_pt_eval.evaluation.mistakes import worst_mistakes
-from mlflow_pt_eval.evaluation.payload import write_payload
 from mlflow_pt_eval.evaluation.subject import Subject, subject_of
-from mlflow_pt_eval.metrics import Evaluation, evaluate_scores, predictions_frame
-from mlflow_pt_eval.names import PREDICTIONS_PARQUET, Outputs, Task, check_metric_key
-from mlflow_pt_eval.predict import Predictions, predict
+from mlflow_pt_eval.evaluation.work import RESAMPLES, Request, compute, compute_and_log
+from mlflow_pt_eval.metrics import Evaluation
+from mlflow_pt_eval.names import Outputs, Task, check_metric_key
 from mlflow_pt_eval.predict.loss import Criterion
 from mlflow_pt_eval.predict.run import Progress
 from mlflow_pt_eval.state import preserved_rng
-from mlflow_pt_eval.tracking.datasets import present_model
-from mlflow_pt_eval.tracking.evaluation_log import evaluation_run, log_evaluation, tag_evaluated
-from mlflow_pt_eval.tracking.runs import OpenRun
-from mlflow_pt_eval.tracking.store import Store, connect
-
-_log = logging.getLogger("mlflow_pt_eval")
-_LOGGED_RESAMPLES = 1000
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Request:
-    """What was asked of one evaluation, without the model."""
-
-    data: Any
-    task: Task | Literal["auto"]
-    outputs: Outputs | Literal["auto"]
-    class_names: Sequence[str] | None
-    classes: Sequence[Hashable] | None
-    target: str | None
-    split: str
-    device: str | torch.device
-    batch_size: int
-    criterion: Criterion | None
-    bootstrap: int
-    progress: Progress
-    dataset_name: str | None
-
-    @property
-    def source(self) -> str:
-        """Where the data comes from, as far as it can be named."""
-        return str(self.data) if isinstance(self.data, str | Path) else type(self.data).__name__
+from mlflow_pt_eval.tracking.evaluation_log import evaluation_run, tag_evaluated
+from mlflow_pt_eval.tracking.store import connect
 
 
 def evaluate(
@@ -94,8 +58,8 @@ def evaluate(
     opened for it ends as FAILED with the reason, and holds no metrics. Errors: BadInput, NotFound, StoreUnavailable …
     """
     check_metric_key(f"{split}_accuracy")
-    resamples = (_LOGGED_RESAMPLES if log else 0) if bootstrap is None else bootstrap
-    request = _Request(
+    resamples = (RESAMPLES if log else 0) if bootstrap is None else bootstrap
+    request = Request(
         data=data, task=task, outputs=outputs, class_names=class_names, classes=classes, target=target, split=split,
         device=device, batch_size=batch_size, criterion=criterion, bootstrap=resamples, progress=progress,
         dataset_name=dataset_name,
@@ -104,7 +68,7 @@ def evaluate(
         store = connect() if log or not isinstance(model_or_uri, nn.Module) else None
         subject = subject_of(store, model_or_uri, into=into, device=device)
         if not log or store is None:
-            return _compute(subject, request, digest=False)[0]
+            return compute(subject, request, digest=False)[0]
         with evaluation_run(
             store,
             run_id=run_id,
@@ -112,70 +76,10 @@ def evaluate(
             run_name=run_name or _run_name(subject, split),
             training_run_id=subject.run_id,
         ) as run:
-            evaluation = _computed_and_logged(run, store, subject, request)
+            evaluation = compute_and_log(run, subject, request)
         if subject.name is not None and subject.version is not None:
             tag_evaluated(store, evaluation, run.run_id, subject.name, subject.version)
         return evaluation
-
-
-def _compute(subject: Subject, request: _Request, *, digest: bool) -> tuple[Evaluation, Predictions, Data]:
-    names = request.class_names or subject.class_names
-    data = load_data(
-        request.data,
-        target=request.target,
-        batch_size=request.batch_size,
-        classes=request.classes,
-        class_names=names,
-        name=request.dataset_name,
-    )
-    found = predict(
-        subject.module,
-        data,
-        task=request.task,
-        outputs=(subject.outputs or "auto") if request.outputs == "auto" else request.outputs,
-        device=request.device,
-        criterion=request.criterion,
-        progress=request.progress,
-        digest=digest,
-    )
-    evaluation = evaluate_scores(
-        found.labels,
-        found.scores,
-        task=found.task,
-        class_names=names,
-        loss=found.loss,
-        bootstrap=request.bootstrap,
-        micro=digest,
-    )
-    for warning in evaluation.warnings:
-        _log.warning(warning)
-    evaluation = replace(
-        evaluation,
-        split=request.split,
-        dataset_digest=found.digest,
-        dataset_name=found.data_name,
-        model_uri=subject.uri,
-        warnings=(*found.notes, *evaluation.warnings),
-    )
-    return evaluation, found, data
-
-
-def _computed_and_logged(run: OpenRun, store: Store, subject: Subject, request: _Request) -> Evaluation:
-    evaluation, found, data = _compute(subject, request, digest=True)
-    names = evaluation.class_names
-    context = {
-        "Run": run.run_id,
-        "When": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "Speed": f"{found.samples_per_second:,.0f} samples a second",
-    }
-    with tempfile.TemporaryDirectory(prefix="pt_eval_evaluation.") as place:
-        folder = Path(place)
-        images = write_payload(folder, evaluation, mistakes=worst_mistakes(found, names, data), context=context)
-        table = predictions_frame(found.labels, found.scores, task=found.task, class_names=names)
-        table.to_parquet(folder / PREDICTIONS_PARQUET, index=False)
-        model_id = present_model(store, subject.model_id)
-        log_evaluation(run, evaluation, files=folder, images=images, source=request.source, model_id=model_id)
-    return evaluation
 
 
 def _run_name(subject: Subject, split: str) -> str:

@@ -1,0 +1,115 @@
+"""The work of an evaluation: data through a model to an `Evaluation`, and that to a run."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mlflow_pt_eval.data import Data, load_data
+from mlflow_pt_eval.evaluation.mistakes import worst_mistakes
+from mlflow_pt_eval.evaluation.payload import write_payload
+from mlflow_pt_eval.evaluation.subject import Subject
+from mlflow_pt_eval.metrics import Evaluation, evaluate_scores, predictions_frame
+from mlflow_pt_eval.names import PREDICTIONS_PARQUET, Outputs, Task
+from mlflow_pt_eval.predict import Predictions, predict
+from mlflow_pt_eval.predict.loss import Criterion
+from mlflow_pt_eval.predict.run import Progress
+from mlflow_pt_eval.tracking.datasets import present_model
+from mlflow_pt_eval.tracking.evaluation_log import log_evaluation
+from mlflow_pt_eval.tracking.runs import OpenRun
+
+RESAMPLES = 1000  # for the intervals of an evaluation that is logged
+_log = logging.getLogger("mlflow_pt_eval")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """What was asked of one evaluation, without the model."""
+
+    data: Any
+    task: Task | Literal["auto"] = "auto"
+    outputs: Outputs | Literal["auto"] = "auto"
+    class_names: Sequence[str] | None = None
+    classes: Sequence[Hashable] | None = None
+    target: str | None = None
+    split: str = "test"
+    device: str | torch.device = "auto"
+    batch_size: int = 256
+    criterion: Criterion | None = None
+    bootstrap: int = RESAMPLES
+    progress: Progress = "auto"
+    dataset_name: str | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the data comes from, as far as it can be named."""
+        return str(self.data) if isinstance(self.data, str | Path) else type(self.data).__name__
+
+
+def compute(subject: Subject, request: Request, *, digest: bool) -> tuple[Evaluation, Predictions, Data]:
+    """Predict and evaluate; with *digest* also what only a logged evaluation needs."""
+    names = request.class_names or subject.class_names
+    data = load_data(
+        request.data,
+        target=request.target,
+        batch_size=request.batch_size,
+        classes=request.classes,
+        class_names=names,
+        name=request.dataset_name,
+    )
+    found = predict(
+        subject.module,
+        data,
+        task=request.task,
+        outputs=(subject.outputs or "auto") if request.outputs == "auto" else request.outputs,
+        device=request.device,
+        criterion=request.criterion,
+        progress=request.progress,
+        digest=digest,
+    )
+    evaluation = evaluate_scores(
+        found.labels,
+        found.scores,
+        task=found.task,
+        class_names=names,
+        loss=found.loss,
+        bootstrap=request.bootstrap,
+        micro=digest,
+    )
+    for warning in evaluation.warnings:
+        _log.warning(warning)
+    evaluation = replace(
+        evaluation,
+        split=request.split,
+        dataset_digest=found.digest,
+        dataset_name=found.data_name,
+        model_uri=subject.uri,
+        warnings=(*found.notes, *evaluation.warnings),
+    )
+    return evaluation, found, data
+
+
+def compute_and_log(run: OpenRun, subject: Subject, request: Request) -> Evaluation:
+    """Predict, evaluate, draw, and only then write to the run."""
+    evaluation, found, data = compute(subject, request, digest=True)
+    names = evaluation.class_names
+    context = {
+        "Run": run.run_id,
+        "When": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "Speed": f"{found.samples_per_second:,.0f} samples a second",
+    }
+    with tempfile.TemporaryDirectory(prefix="pt_eval_evaluation.") as place:
+        folder = Path(place)
+        images = write_payload(folder, evaluation, mistakes=worst_mistakes(found, names, data), context=context)
+        table = predictions_frame(found.labels, found.scores, task=found.task, class_names=names)
+        table.to_parquet(folder / PREDICTIONS_PARQUET, index=False)
+        model_id = present_model(run.store, subject.model_id)
+        log_evaluation(run, evaluation, files=folder, images=images, source=request.source, model_id=model_id)
+    return evaluation

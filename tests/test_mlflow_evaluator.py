@@ -1,0 +1,139 @@
+"""The plugin: MLflow's own `evaluate` works on a torch model's logits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn import metrics as oracle
+from torch import nn
+
+from mlflow_pt_eval.data import digest, load_data
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.tracking.store import connect
+
+# MLflow's pyfunc warns of its own types when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+
+X = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
+Y = (torch.arange(60) % 3).numpy()
+
+
+def evaluated(uri, data, targets, **config):
+    """Evaluate as an MLflow user does."""
+    with mlflow.start_run():
+        return mlflow.models.evaluate(
+            model=uri,
+            data=data,
+            targets=targets,
+            model_type="classifier",
+            evaluators="pt_eval",
+            evaluator_config=config,
+        )
+
+
+def test_mlflow_evaluates_a_torch_versions_logits(tracking, tiny):
+    """By the plugin's name alone: metrics, artifacts and the full digest are in MLflow's own run."""
+    store = connect(tracking)
+    register(store, tiny, name="plugged", input_example=X[:2])
+    result = evaluated("models:/plugged@challenger", X.numpy().astype(np.float64), Y, class_names=["a", "b", "c"])
+    scores = tiny.eval()(X).softmax(1).detach().numpy()
+    assert result.metrics["test_accuracy"] == oracle.accuracy_score(Y, scores.argmax(1))
+    run = store.client.get_run(mlflow.last_active_run().info.run_id)
+    assert run.data.metrics == result.metrics
+    assert run.data.tags["pt_eval.kind"] == "evaluation"
+    assert run.data.tags["pt_eval.dataset_digest"] == digest(load_data((X, Y)))
+    assert result.artifacts["confusion_matrix.png"].content.size[0] > 100
+    assert result.artifacts["evaluation.json"].content["class_names"] == ["a", "b", "c"]
+    assert result.artifacts["evaluation.json"].content["warnings"] == []
+
+
+def test_a_table_is_given_as_the_model_wants_it(tracking, tiny):
+    """A frame with a target column, for a model whose signature is an array."""
+    register(connect(tracking), tiny, name="table", input_example=X[:2])
+    table = pd.DataFrame(X.numpy(), columns=list("abcd"))
+    whole = evaluated("models:/table/1", X.numpy(), Y)
+    assert evaluated("models:/table/1", table.assign(kind=Y), "kind").metrics == whole.metrics
+
+
+def test_flat_rows_get_the_signatures_shape_again(tracking):
+    """MLflow hands an evaluator two dimensions only."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(72, 3))
+    images = torch.rand(30, 1, 8, 8)
+    register(connect(tracking), model, name="images", input_example=images[:2])
+    result = evaluated("models:/images/1", images.flatten(1).numpy(), Y[:30], split="val", batch_size=7)
+    assert result.metrics["val_accuracy"] == float((model(images).argmax(1).numpy() == Y[:30]).mean())
+
+
+def test_a_models_named_columns_are_kept(tracking):
+    """A model of another kind, whose scores are probabilities."""
+    from sklearn.linear_model import LogisticRegression
+
+    table = pd.DataFrame(X.numpy(), columns=list("abcd"))
+    fitted = LogisticRegression().fit(table, Y)
+    with mlflow.start_run():
+        logged = mlflow.sklearn.log_model(
+            fitted,
+            name="other",
+            pyfunc_predict_fn="predict_proba",
+            input_example=table[:3],
+            pip_requirements=[],
+            serialization_format="cloudpickle",
+        )
+    result = evaluated(logged.model_uri, table.assign(kind=Y), "kind", outputs="probabilities")
+    assert result.metrics["test_accuracy"] == fitted.score(table, Y)
+
+
+def test_a_run_that_is_a_training_gets_a_child(tracking, tiny):
+    """Its evaluation does not pile into it."""
+    store = connect(tracking)
+    register(store, tiny, name="piled", input_example=X[:2])
+    with mlflow.start_run(tags={"pt_eval.kind": "training"}) as run:
+        result = mlflow.models.evaluate(
+            model="models:/piled/1", data=X.numpy(), targets=Y, model_type="classifier", evaluators="pt_eval"
+        )
+    assert "test_accuracy" not in store.client.get_run(run.info.run_id).data.metrics
+    child = store.client.get_run(store.client.search_runs(["0"])[0].info.run_id)
+    assert child.data.tags["mlflow.parentRunId"] == run.info.run_id
+    assert child.data.metrics == result.metrics
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"metric_prefix": "x"}, "has no option 'metric_prefix'; evaluator_config takes task, outputs"),
+        ({"class_names": ["a"]}, "1 class names and 3 columns"),
+    ],
+)
+def test_a_wrong_option_is_named(tracking, tiny, config, words):
+    """One line."""
+    register(connect(tracking), tiny, name="wrong", input_example=X[:2])
+    with pytest.raises(BadInput, match=words):
+        evaluated("models:/wrong/1", X.numpy(), Y, **config)
+
+
+def test_stored_predictions_are_refused(tracking):
+    """They are labels, and an evaluation needs scores."""
+    table = pd.DataFrame({"a": [1.0, 2.0], "kind": [0, 1], "guess": [0, 1]})
+    with mlflow.start_run(), pytest.raises(BadInput, match="was given none: pass model="):
+        mlflow.models.evaluate(
+            data=table, targets="kind", predictions="guess", model_type="classifier", evaluators="pt_eval"
+        )
+
+
+def test_the_plugin_imports_nothing_heavy():
+    """MLflow imports it whenever it evaluates anything."""
+    code = (
+        "import sys, mlflow.models.evaluation.artifacts; before = set(sys.modules); "
+        "import mlflow_pt_eval.mlflow_evaluator; "
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "matplotlib", "sklearn"} & set(done.stdout.split())

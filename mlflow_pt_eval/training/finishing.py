@@ -86,6 +86,8 @@ def _log_open_epoch(session: Session) -> None:
 
 
 def _register_all(session: Session, registering: list[RegisterBest]) -> None:
+    if session.rehearsal is not None:
+        return
     for wanted in registering:
         version = _register(session, wanted)
         if session.registered_version is None:

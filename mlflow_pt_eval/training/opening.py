@@ -6,8 +6,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from mlflow.entities import Run as MlflowRun
+from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, RunConflict
 from mlflow_pt_eval.files import RunLock
@@ -30,6 +29,9 @@ from mlflow_pt_eval.tracking.outbox import LOCK_FILE, Outbox, staging_folder
 from mlflow_pt_eval.tracking.runs import OpenRun, given_run_id
 from mlflow_pt_eval.tracking.store import Store
 from mlflow_pt_eval.tracking.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
 
 AUTO = "auto"
 _log = logging.getLogger("mlflow_pt_eval")

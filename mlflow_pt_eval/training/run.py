@@ -15,11 +15,12 @@ from mlflow_pt_eval.records import History
 from mlflow_pt_eval.state import Stateful, check_state, preserved_rng
 from mlflow_pt_eval.tracking.params import flatten
 from mlflow_pt_eval.tracking.store import connect
+from mlflow_pt_eval.training import overrides
 from mlflow_pt_eval.training.batches import Skip
 from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.ending import ending_of, leave
 from mlflow_pt_eval.training.finishing import end_clean, end_early, give_up
-from mlflow_pt_eval.training.opening import Wanted, open_training
+from mlflow_pt_eval.training.opening import Opening, Wanted, open_training
 from mlflow_pt_eval.training.progress import number
 from mlflow_pt_eval.training.recorder import Recorder
 from mlflow_pt_eval.training.session import Session
@@ -87,15 +88,24 @@ class TrainingRun:
         session = self._session
         with ExitStack() as stack, preserved_rng():
             session.watch = stack.enter_context(signals.watching(self._grace_seconds))
-            opening = open_training(connect(), self._wanted)
+            opening = self._opening()
             try:
                 session.open(Recorder(opening, keep=session.keep), opening.checkpoint)
+                if session.rehearsal is not None:
+                    session.rehearsal.opened(session, opening)
             except BaseException as error:
                 give_up(opening, error)
                 raise
             self._stack = stack.pop_all()
         session.plan.call("on_train_start", self)
         return self
+
+    def _opening(self) -> Opening:
+        session = self._session
+        session.rehearsal = rehearsal = overrides.current()
+        if rehearsal is None:
+            return open_training(connect(), self._wanted)
+        return open_training(connect(rehearsal.tracking_uri), rehearsal.adapted(session, self._wanted))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -108,6 +118,8 @@ class TrainingRun:
                 end_early(self._session, ending)
         if isinstance(error, Interrupted):
             raise leave(error.signum) from None
+        if ending.clean and self._session.rehearsal is not None:
+            self._session.rehearsal.ended(self._session)
 
     def epochs(self, n: int) -> Iterator[int]:
         """Yield the epochs from the one to do next up to *n* - 1, committing each when control comes back.

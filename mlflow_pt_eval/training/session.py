@@ -23,6 +23,7 @@ from mlflow_pt_eval.tracking.params import log_params
 from mlflow_pt_eval.tracking.runs import environment
 from mlflow_pt_eval.training.batches import Batches, Skip
 from mlflow_pt_eval.training.callbacks import Plan
+from mlflow_pt_eval.training.overrides import Rehearsal
 from mlflow_pt_eval.training.progress import Progress, step_value
 from mlflow_pt_eval.training.recorder import Recorder, Snapshot, describe_versions
 
@@ -49,6 +50,7 @@ class Session:
         self.stop_reason: str | None = None
         self.registered_version: int | None = None
         self.watch: signals.Watch | None = None
+        self.rehearsal: Rehearsal | None = None
         self._recorder: Recorder | None = None
         self._batches = Batches(progress_bar)
         self._epoch_rng: dict[str, Any] | None = None
@@ -116,6 +118,8 @@ class Session:
             self.plan.warn_of_missing(progress.history)
             self.stop_reason = self.stop_reason or self.plan.stop_reason(progress.history)
             self._commit_epoch(last)
+        if self.rehearsal is not None:
+            self.rehearsal.after_epoch(self)
 
     def _commit_epoch(self, last: bool) -> None:
         signum, history = signals.pending(), self.progress.history
@@ -155,6 +159,8 @@ class Session:
             since = time.monotonic() - self.recorder.last_saved
             if self.plan.should_save_step(self.progress.step, since):
                 self.recorder.save(self.snapshot(complete=False), must=False, wait=self.plan.waits)
+        if self.rehearsal is not None:
+            self.rehearsal.after_batch(self)
 
     def log_step(self, metrics: Mapping[str, Any]) -> None:
         """Take the step's metrics: one list append each."""

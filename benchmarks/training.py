@@ -190,9 +190,8 @@ def measure(size: int, epochs: int, epoch_seconds: float, rounds: int) -> None:
     middle = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
     print(f"{size} MB of state, {epochs} epochs of {steps} steps, a checkpoint each, {rounds} rounds")
     print(f"  wrapped / bare loop                      {middle['ratio']:.3f}")
-    print(
-        f"  held per checkpoint / one copy           {middle['stall']:.2f}   ({middle['held'] * 1e3:.1f} ms of {middle['floor'] * 1e3:.1f})"
-    )
+    held, floor = middle["held"] * 1e3, middle["floor"] * 1e3
+    print(f"  held per checkpoint / one copy           {middle['stall']:.2f}   ({held:.1f} ms, {floor:.1f} ms)")
     print(f"  held by the first checkpoint / one copy  {middle['first held'] * 1e3 / floor:.2f}")
     print(f"  log_step                                 {middle['step'] * 1e6:.1f} µs")
     print(f"  at the start {middle['start']:.2f} s, at the end {middle['tail']:.2f} s")

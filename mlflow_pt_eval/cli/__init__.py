@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What we have to say goes to stderr without a logger's ornaments; stdout is for results.
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     warnings.filterwarnings("ignore", module="mlflow")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         return int(args.run(args) or 0)
     except PtEvalError as error:

@@ -71,7 +71,9 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (f"{result.split}_{key}", value, *result.intervals.get(key, (None, None)))
         for key, value in result.metrics.items()
+        if key != "n_samples"
     ]
+    print(f"{result.model_uri or 'predictions'} on {result.n_samples} samples, dataset digest {result.dataset_digest}")
     print_table(("metric", "value", "95% low", "high"), rows)
     return 0
 

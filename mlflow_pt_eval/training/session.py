@@ -93,10 +93,10 @@ class Session:
         self.recorder.writer.raise_failure()
         tree, self._resumed = self._resumed, None
         if tree is not None:
-            position = tree["progress"]["position"]
+            own, rng = tree["progress"]["ranks"][0], tree["rng"][0]
             partial = not tree["progress"]["complete"]
-            restore_rng(tree["progress"]["epoch_rng"] if partial else tree["rng"][0])
-            self._batches.resume(position, tree["rng"][0], partial=partial)
+            restore_rng(own["epoch_rng"] if partial else rng)
+            self._batches.resume(own["position"], rng, partial=partial)
         self._epoch_rng = capture_rng()
         self.progress.begin_epoch(self.progress.epoch)
         return self.progress.epoch
@@ -185,8 +185,8 @@ class Session:
             "progress": {
                 **progress.state(),
                 "complete": complete,
-                "position": self._batches.position(),
-                "epoch_rng": self._epoch_rng,
+                # One entry a rank, like `rng`.
+                "ranks": [{"position": self._batches.position(), "epoch_rng": self._epoch_rng}],
             },
         }
         return Snapshot(CheckpointName(epoch=epoch, step=progress.step, complete=complete), tree, progress.history)

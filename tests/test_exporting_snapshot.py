@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,19 @@ def test_wrappers_are_taken_off_everywhere(tiny: Tiny) -> None:
     x = torch.randn(3, 4)
     assert torch.equal(made(x), outer[1].eval()(tiny.eval()(x)))
     assert unwrapped(wrapped) is outer
+
+
+def test_ddp_is_taken_off(tiny: Tiny, tmp_path: Path) -> None:
+    """The copy has neither the wrapper nor its hooks, and its names are the bare model's."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
+    try:
+        wrapped = nn.parallel.DistributedDataParallel(tiny)
+        wrapped(torch.randn(5, 4)).sum().backward()
+        made = frozen_copy(wrapped)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert type(made) is Tiny
+    assert all(torch.equal(tiny.state_dict()[key], value) for key, value in made.state_dict().items())
 
 
 def test_tied_weights_stay_tied() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlflow_pt_eval import names
 from mlflow_pt_eval.errors import CheckpointDamaged, MetricNotLogged, NotFound, UnsafeFile
 from mlflow_pt_eval.records import EpochRecord, History
-from mlflow_pt_eval.registration.register import register
+from mlflow_pt_eval.registration.registering import register
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint, list_checkpoints, load
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.store import Store, connect

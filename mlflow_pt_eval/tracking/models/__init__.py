@@ -2,6 +2,6 @@
 
 from mlflow_pt_eval.tracking.models.load import LoadedModel, load_model, load_version
 from mlflow_pt_eval.tracking.models.locate import Located, located
-from mlflow_pt_eval.tracking.models.publish import Published, publish
+from mlflow_pt_eval.tracking.models.publishing import Published, publish
 
 __all__ = ["LoadedModel", "Located", "Published", "load_model", "load_version", "located", "publish"]

@@ -180,9 +180,12 @@ def test_an_evaluation_of_another_model_under_the_same_name_and_number_does_not_
         promote(name, add_version(store, name))
 
 
-@pytest.mark.parametrize(
-    ("options", "passed"),
-    [
+def test_every_gate_decides_on_real_evaluations(store, name):
+    """Version 2 is wrong on 3 of 60 (one class only), version 1 on 12 others: each gate alone, and several."""
+    add_evaluation(store, name, add_version(store, name), [i for i in range(60) if i % 3][:12])
+    add_evaluation(store, name, add_version(store, name), [0, 3, 6])
+    registry.set_alias(store, name, "champion", 1)
+    table = [
         ({"threshold": 0.9}, True),
         ({"threshold": 0.96}, False),
         ({"min_delta": 0.2}, False),
@@ -196,15 +199,10 @@ def test_an_evaluation_of_another_model_under_the_same_name_and_number_does_not_
         ({"gates": []}, True),
         ({"confidence": 0.9}, True),
         ({"confidence": 0.9, "min_delta": 0.2}, False),
-    ],
-)
-def test_every_gate_decides_on_real_evaluations(store, name, options, passed):
-    """Version 2 is wrong on 3 of 60 (one class only), version 1 on 12 others: all gates together or each alone."""
-    add_evaluation(store, name, add_version(store, name), [i for i in range(60) if i % 3][:12])
-    add_evaluation(store, name, add_version(store, name), [0, 3, 6])
-    registry.set_alias(store, name, "champion", 1)
-    decision = promote(name, 2, dry_run=True, **options)
-    assert decision.passed is passed, str(decision)
+        ({"confidence": 0.9, "metric": "log_loss", "max_class_drop": 0.2}, True),
+    ]
+    decided = [promote(name, 2, dry_run=True, **options) for options, _ in table]
+    assert [decision.passed for decision in decided] == [passed for _, passed in table], "\n\n".join(map(str, decided))
 
 
 def test_a_gain_that_chance_explains_does_not_pass_with_confidence(store, name):

@@ -7,7 +7,7 @@ from mlflow_pt_eval.metrics.pairs import Difference, Flips, McNemar, flips, mcne
 from mlflow_pt_eval.metrics.predictions import predictions_frame
 from mlflow_pt_eval.metrics.recompute import evaluate_predictions
 from mlflow_pt_eval.metrics.result import Evaluation
-from mlflow_pt_eval.metrics.stored import StoredOutputs, outputs_for, stored_outputs
+from mlflow_pt_eval.metrics.stored import stored_outputs
 from mlflow_pt_eval.metrics.tables import auc_band, per_class_frame
 
 __all__ = [
@@ -15,13 +15,11 @@ __all__ = [
     "Evaluation",
     "Flips",
     "McNemar",
-    "StoredOutputs",
     "auc_band",
     "evaluate_predictions",
     "evaluate_scores",
     "flips",
     "mcnemar",
-    "outputs_for",
     "paired_difference",
     "per_class_frame",
     "predictions_frame",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlflow_pt_eval.decisions import Check, Facts, Interval, Pair
-from mlflow_pt_eval.errors import BadInput, StorageFailed, StoreUnavailable
+from mlflow_pt_eval.errors import StorageFailed, StoreUnavailable
 from mlflow_pt_eval.files import readable_size
-from mlflow_pt_eval.metrics import outputs_for, paired_difference
+from mlflow_pt_eval.metrics import paired_difference
 from mlflow_pt_eval.tracking.evaluations import (
     EvaluationRun,
     find,
@@ -19,6 +17,8 @@ from mlflow_pt_eval.tracking.evaluations import (
     shared_digest,
 )
 from mlflow_pt_eval.tracking.measure import Measured, measure
+from mlflow_pt_eval.tracking.missing_evaluations import different_data, require_evaluations
+from mlflow_pt_eval.tracking.sample_outputs import require_same_samples
 from mlflow_pt_eval.tracking.store import Store
 from mlflow_pt_eval.tracking.version_info import VersionInfo
 
@@ -41,7 +41,8 @@ class Evidence:
     def _interval(self, store: Store, metric: str, confidence: float) -> Interval:
         assert self.champion is not None, "without a champion there is no pair"
         new, old = read_outputs(store, self.candidate), read_outputs(store, self.champion)
-        found = paired_difference(metric, *outputs_for(metric, new, old), confidence=confidence)
+        labels = require_same_samples([new, old])
+        found = paired_difference(metric, labels, new.for_metric(metric), old.for_metric(metric), confidence=confidence)
         return Interval(estimate=found.difference, low=found.low, high=found.high)
 
 
@@ -55,28 +56,10 @@ def gather(store: Store, candidate: VersionInfo, champion: VersionInfo | None, s
     require_evaluations(infos, found, split)
     digest = shared_digest(found)
     if digest is None:
-        raise BadInput(_different_data(infos, found, split))
+        raise different_data(infos, found, split)
     runs = [on_digest(runs, digest) for runs in found]
     assert runs[0] is not None, "the digest is a shared one"
     return Evidence(candidate=runs[0], champion=None if champion is None else runs[1])
-
-
-def require_evaluations(infos: Sequence[VersionInfo], found: Sequence[Sequence[EvaluationRun]], split: str) -> None:
-    """Raise BadInput with the command to run for each version that was never evaluated on *split*."""
-    missing = [info.uri for info, runs in zip(infos, found, strict=True) if not runs]
-    if missing:
-        other = next((runs[0] for runs in found if runs), None)
-        commands = " and ".join(f"`{evaluate_command(uri, split, other)}`" for uri in missing)
-        raise BadInput(
-            f"{' and '.join(missing)} {'has' if len(missing) == 1 else 'have'} no finished evaluation on the split "
-            f"{split!r}: run {commands}{'' if other is None else f' (the data are {_data(other)})'}."
-        )
-
-
-def evaluate_command(model_uri: str, split: str, like: EvaluationRun | None) -> str:
-    """Return the command that evaluates a version on the data of the run *like*, as far as its SPEC is known."""
-    spec = "SPEC" if like is None or like.data_spec is None else like.data_spec
-    return shlex.join(["mlflow-pt-eval", "evaluate", model_uri, "--data", spec, "--split", split])
 
 
 def loads(store: Store, info: VersionInfo, *, timed: bool) -> tuple[Check, Measured | None]:
@@ -101,15 +84,3 @@ def _facts(store: Store, run: EvaluationRun, measured: Measured | None) -> Facts
         size_bytes=None if measured is None else measured.size_bytes,
         latency_ms=None if measured is None else measured.latency_ms,
     )
-
-
-def _different_data(infos: Sequence[VersionInfo], found: Sequence[Sequence[EvaluationRun]], split: str) -> str:
-    on = ", ".join(f"{info.uri} on {_data(runs[0])}" for info, runs in zip(infos, found, strict=True))
-    return (
-        f"the evaluations on the split {split!r} are of different data: {on}. "
-        f"Run `{evaluate_command(infos[0].uri, split, found[-1][0])}`, with the data of {infos[-1].uri}."
-    )
-
-
-def _data(run: EvaluationRun) -> str:
-    return f"{run.dataset_name or 'data'} (digest {run.dataset_digest})"

@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.metrics import Evaluation, StoredOutputs, stored_outputs
+from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.names import (
     EVALUATION_JSON,
     KIND_EVALUATION,
@@ -24,6 +24,7 @@ from mlflow_pt_eval.names import (
     TAG_MODEL_URI,
     TAG_SPLIT,
 )
+from mlflow_pt_eval.tracking.sample_outputs import SampleOutputs
 from mlflow_pt_eval.tracking.store import Store, reaching, unavailable
 from mlflow_pt_eval.tracking.version_info import VersionInfo, quoted
 
@@ -85,11 +86,11 @@ def read_evaluation(store: Store, run: EvaluationRun) -> Evaluation:
             raise BadInput(_damaged(run, EVALUATION_JSON, error)) from error
 
 
-def read_outputs(store: Store, run: EvaluationRun) -> StoredOutputs:
+def read_outputs(store: Store, run: EvaluationRun) -> SampleOutputs:
     """Return what the model gave for each sample, in the data's order; BadInput where that is gone."""
     with _artifact(store, run, PREDICTIONS_PARQUET) as path:
         try:
-            return stored_outputs(path)
+            return SampleOutputs.read(path)
         except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are the first two
             raise BadInput(_damaged(run, PREDICTIONS_PARQUET, error)) from error
 

@@ -14,7 +14,8 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 
 from mlflow_pt_eval.errors import CheckpointDamaged, RunConflict, StoreUnavailable
@@ -31,11 +32,22 @@ LOCK_FILE = "lock"
 ENDING_FILE = "ending.json"
 Keep = Callable[[Collection[CheckpointName]], Collection[CheckpointName]]
 _log = logging.getLogger("mlflow_pt_eval")
+_root: ContextVar[Path | None] = ContextVar("mlflow_pt_eval_staging", default=None)
 
 
 def staging_folder(run_id: str) -> Path:
     """Return the run's folder under the working directory."""
-    return Path.cwd() / STAGING_DIR / run_id
+    return (_root.get() or Path.cwd()) / STAGING_DIR / run_id
+
+
+@contextlib.contextmanager
+def staging_in(folder: Path) -> Iterator[None]:
+    """Have *folder* stand for the working directory within the block."""
+    token = _root.set(folder)
+    try:
+        yield
+    finally:
+        _root.reset(token)
 
 
 class Outbox:

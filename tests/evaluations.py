@@ -69,5 +69,8 @@ def hard_ones() -> dict[str, Evaluation]:
         "multilabel": multilabel(7),
         "many labels": multilabel(60),
         "huge counts": replace(evaluation(20), confusion=np.full((20, 20), 123_456_789)),
+        "one class": replace(
+            one_class, class_names=("a",), confusion=np.array([[3]]), per_class=one_class.per_class[:1]
+        ),
         "no samples counted": replace(evaluation(3), confusion=np.zeros((3, 3), np.int64)),
     }

@@ -17,11 +17,13 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from mlflow_pt_eval import figures
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.figures import tint
+from mlflow_pt_eval.figures.cells import CellText
 from mlflow_pt_eval.figures.confusion_pairs import most_confused
 from mlflow_pt_eval.figures.labels import display_names
 from mlflow_pt_eval.figures.magnifier import corner_size
@@ -112,6 +114,20 @@ def test_a_figure_is_deaf_to_the_users_style(draw: Draw, name: str) -> None:
     plain = figures.png_bytes(draw(HARD[name], None))
     with matplotlib.rc_context(a_users_style()):
         assert figures.png_bytes(draw(HARD[name], None)) == plain
+
+
+@every_figure
+def test_a_notebook_that_trims_a_figure_cuts_no_text(draw: Draw) -> None:
+    """`bbox_inches="tight"`, as notebooks save figures, counts every text: what it trims off is blank."""
+    figure = draw(HARD["hostile names"], None)
+    ink = np.argwhere((figures.rgba(figure)[..., :3] < 128).any(axis=2))
+    box = figure.get_tightbbox(figure.canvas.get_renderer())
+    height = figure.get_size_inches()[1]
+    (top, left), (bottom, right) = ink.min(axis=0) / figure.dpi, (ink.max(axis=0) + 1) / figure.dpi
+    assert box.x0 <= left + 0.02
+    assert box.x1 >= right - 0.02
+    assert height - box.y1 <= top + 0.02
+    assert height - box.y0 >= bottom - 0.02
 
 
 # --- bytes -----------------------------------------------------------------------------------
@@ -228,17 +244,17 @@ def test_steps_hold_until_the_next_point() -> None:
     assert y.tolist() == [1.0, 0.8, 0.8, 0.4, 0.4]
 
 
-def legend_of(figure: Figure) -> str:
-    """Return all that a figure's legend says."""
-    legend = figure.axes[0].get_legend()
-    return "" if legend is None else "\n".join(text.get_text() for text in legend.get_texts())
+def said_in(figure: Figure) -> str:
+    """Return all the lines that are written into a figure."""
+    cells = [cell.text for texts in figure.findobj(CellText) for cell in texts.cells]
+    return "\n".join([*cells, *(text.get_text() for text in figure.findobj(Text))])
 
 
 def test_a_binary_roc_curve_says_its_area_in_words_and_marks_two_thresholds() -> None:
     """The AUC is the evaluation's own, its band is named, and J and F1 stand where the threshold table has them."""
     evaluated = evaluation(2, skill=1.2)
     figure = figures.roc_curve(evaluated)
-    said, table = legend_of(figure), evaluated.curves.thresholds
+    said, table = said_in(figure), evaluated.curves.thresholds
     assert table is not None
     auc = evaluated.metrics["roc_auc"]
     assert f"AUC {auc:.4f}: {auc_band(auc)}" in said
@@ -250,10 +266,10 @@ def test_a_binary_roc_curve_says_its_area_in_words_and_marks_two_thresholds() ->
 
 def test_up_to_ten_classes_are_told_apart_and_more_are_a_bundle() -> None:
     """Ten classes have ten entries; eleven have the three lowest, and the bundle says how many it holds."""
-    ten, eleven = legend_of(figures.roc_curve(evaluation(10))), legend_of(figures.roc_curve(evaluation(11)))
+    ten, eleven = said_in(figures.roc_curve(evaluation(10))), said_in(figures.roc_curve(evaluation(11)))
     assert "macro average" in ten
     assert "micro average" in ten
-    assert ten.count("\n") == 11
+    assert all(f"  {k}\n" in ten for k in range(10))
     assert "all 11 classes" in eleven
     assert "The lowest of 11:" in eleven
     lowest = sorted(evaluation(11).curves.roc, key=lambda curve: curve.auc)[:3]
@@ -262,9 +278,19 @@ def test_up_to_ten_classes_are_told_apart_and_more_are_a_bundle() -> None:
 
 def test_hostile_names_stand_in_the_legend_as_they_are() -> None:
     """A leading '_' hides nothing, '$' makes no formula, equal names are told apart, the empty one is given a name."""
-    said = legend_of(figures.roc_curve(replace(HARD["hostile names"], curves=hostile_curves())))
+    said = said_in(figures.roc_curve(replace(HARD["hostile names"], curves=hostile_curves())))
     for name in ("_hidden", "$x^2$", "class 3", "two lines", r"\alpha", "dup #10", "dup #11"):
-        assert name in said
+        assert f"  {name}\n" in said
+
+
+def test_a_legend_in_given_axes_hides_nothing_and_sets_no_formula() -> None:
+    """What matplotlib's own legend would hide or typeset stands in it as plain text."""
+    ax = Figure().subplots()
+    FigureCanvasAgg(ax.figure)
+    figures.roc_overlay({"_hidden": HARD["binary"], "$x^2$": HARD["binary"]}, ax=ax)
+    texts = ax.get_legend().get_texts()
+    assert [text.get_text().split("  ")[1] for text in texts] == ["_hidden", "$x^2$"]
+    assert not any(text.get_parse_math() or text.get_usetex() for text in texts)
 
 
 def hostile_curves() -> Curves:
@@ -304,6 +330,25 @@ def test_nothing_to_compare_is_said() -> None:
     for draw in (figures.roc_overlay, figures.metric_comparison):
         figure = draw({})
         assert [text.get_text() for text in figure.axes[0].texts] == ["There is nothing to compare."]
+
+
+def test_more_than_fits_is_counted() -> None:
+    """Of sixty models the overlay lists those that fit and counts the others; the comparison shows fewer metrics."""
+    sixty = {f"version {k}": HARD["binary"] for k in range(60)}
+    said = said_in(figures.roc_overlay(sixty))
+    listed = said.count("  version ")
+    assert f"… and {60 - listed} more" in said
+    compared = figures.metric_comparison(sixty)
+    assert compared.get_size_inches()[1] <= 17
+    assert "version 59" in said_in(compared)
+    assert len(figures.png_bytes(compared)) < 300_000
+
+
+def test_a_multilabel_calibration_is_of_the_labels() -> None:
+    """There is no predicted class to be confident of: the labels' probabilities are held against their shares."""
+    said = said_in(figures.calibration_curve(HARD["multilabel"]))
+    assert "labels' probabilities" in said
+    assert "confident" not in said
 
 
 def test_a_large_multilabel_confusion_shows_the_labels_with_the_lowest_f1() -> None:

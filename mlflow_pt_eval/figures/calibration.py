@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -9,13 +10,13 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlflow_pt_eval.figures.curve_sheet import unit_square
 from mlflow_pt_eval.figures.labels import describe
+from mlflow_pt_eval.figures.scales import axis_names, scales, unit_square
 from mlflow_pt_eval.figures.style import (
     BLUE,
+    INK,
     MUTED,
     VERMILION,
-    axis_labels,
     dress,
     figure_of,
     heading,
@@ -24,49 +25,87 @@ from mlflow_pt_eval.figures.style import (
     place,
     say,
     sheet,
-    ticks,
 )
 from mlflow_pt_eval.metrics.result import CalibrationBins, Evaluation, Floats
 from mlflow_pt_eval.wording import compact, percent, score
 
 UNDEFINED: Final = "No calibration is defined for this evaluation."
-EXPLAINED: Final = """\
-Expected calibration error: the gap between
-confidence and accuracy in each bin, averaged
-over the samples.
+SHEET: Final = (900, 676)  # px
+WORDS_LEFT: Final = 530 / SHEET[0]
 
-Points on the dashed line: confidence is deserved.
-Whiskers: 95 % intervals of the accuracy.
+
+@dataclass(frozen=True)
+class Words:
+    """What the axes and the numbers are called: a predicted class's confidence, or each label's probability."""
+
+    title: str
+    x: str
+    y: str
+    confidence: str
+    accuracy: str
+    too_high: str
+    too_low: str
+    counted: str
+
+
+CLASSES: Final = Words(
+    title="Calibration of the predicted class",
+    x="confidence (probability of the predicted class)",
+    y="accuracy",
+    confidence="mean confidence",
+    accuracy="accuracy",
+    too_high="over-confident",
+    too_low="under-confident",
+    counted="samples",
+)
+LABELS: Final = Words(
+    title="Calibration of the labels' probabilities",
+    x="probability of a label",
+    y="share of them that are present",
+    confidence="mean probability",
+    accuracy="labels present",
+    too_high="too high",
+    too_low="too low",
+    counted="labels",
+)
+EXPLAINED: Final = """\
+Expected calibration error: the distance of the
+points from the dashed line, averaged over the
+{counted}.
+
+On the line: the probability is deserved.
+Whiskers: 95 % intervals of the share.
 Orange: the gap."""
 
 
 def calibration_curve(evaluation: Evaluation, *, ax: Axes | None = None) -> Figure:
     """Draw accuracy against confidence in bins of the top class's probability, and how many samples each holds.
 
-    The whiskers are 95 % Wilson intervals of the accuracy; on the diagonal confidence is deserved. The histogram
-    of the samples and the words at its side are left out where *ax* is given.
+    Multilabel: the share of labels that are present against their probability. The whiskers are 95 % Wilson
+    intervals; on the diagonal confidence is deserved. The histogram of the samples and the words at its side are
+    left out where *ax* is given.
     """
-    bins = evaluation.curves.calibration
+    bins, words = evaluation.curves.calibration, LABELS if evaluation.task == "multilabel" else CLASSES
     if ax is not None:
-        _diagram(dress(ax), bins)
+        _diagram(dress(ax), bins, words)
         return figure_of(ax)
-    figure = sheet(676)
-    heading(figure, "Calibration of the predicted class", describe(evaluation))
-    _diagram(place(figure, 74, 74, 430, 430), bins)
+    figure = sheet(SHEET[1], width=SHEET[0])
+    heading(figure, words.title, describe(evaluation))
+    _diagram(place(figure, 74, 74, 430, 430), bins, words)
     if bins is not None and bins.count.sum():
-        _histogram(place(figure, 74, 556, 430, 70), bins)
-        _words(figure, evaluation, bins)
+        _histogram(place(figure, 74, 556, 430, 70), bins, words)
+        _write(figure, evaluation, bins, words)
     return figure
 
 
-def _diagram(ax: Axes, bins: CalibrationBins | None) -> None:
-    unit_square(ax, "confidence (probability of the predicted class)", "accuracy")
+def _diagram(ax: Axes, bins: CalibrationBins | None, words: Words) -> None:
+    unit_square(ax, words.x, words.y)
     ax.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)), marker="")
     if bins is None or not bins.count.sum():
         note(ax, UNDEFINED)
         return
-    say(ax, 0.04, 0.93, "under-confident", color=MUTED)
-    say(ax, 0.96, 0.05, "over-confident", color=MUTED, ha="right")
+    say(ax, 0.04, 0.93, words.too_low, color=MUTED)
+    say(ax, 0.96, 0.05, words.too_high, color=MUTED, ha="right")
     held = bins.count > 0
     x, y, low, high = bins.confidence[held], bins.accuracy[held], *_wilson(bins.accuracy[held], bins.count[held])
     ax.vlines(x, x, y, color=VERMILION, linewidth=5, alpha=0.35, zorder=2)
@@ -82,35 +121,29 @@ def _wilson(share: Floats, count: npt.NDArray[np.int64], z: float = 1.9599639845
     return middle - half, middle + half
 
 
-def _histogram(ax: Axes, bins: CalibrationBins) -> None:
-    total = int(bins.count.sum())
-    ax.bar(
-        bins.edges[:-1],
-        bins.count / total,
-        np.diff(bins.edges),
-        align="edge",
-        color=BLUE,
-        edgecolor="white",
-        linewidth=1,
-    )
-    top = float(bins.count.max()) / total
-    ax.set(xlim=(-0.01, 1.01), ylim=(0, top * 1.08))
-    ticks(ax.xaxis, [], [])
-    ticks(ax.yaxis, [0, top], ["0", compact(int(bins.count.max()))])
-    axis_labels(ax, "", "samples")
+def _histogram(ax: Axes, bins: CalibrationBins, words: Words) -> None:
+    most = int(bins.count.max())
+    look: dict[str, Any] = {"align": "edge", "color": BLUE, "edgecolor": "white", "linewidth": 1}
+    ax.bar(bins.edges[:-1], bins.count / most, np.diff(bins.edges), **look)
+    ax.set(xlim=(-0.01, 1.01), ylim=(0, 1.08))
+    scales(ax, {}, {0: "0", 1: compact(most)}, grid=False)
+    axis_names(ax, "", words.counted, below=0, beside=32)
 
 
-def _words(figure: Figure, evaluation: Evaluation, bins: CalibrationBins) -> None:
+def _write(figure: Figure, evaluation: Evaluation, bins: CalibrationBins, words: Words) -> None:
     """Write the error in numbers and the verdict at the right of the diagram."""
     held = bins.count > 0
     weight = bins.count[held] / bins.count.sum()
     confidence, accuracy = float(weight @ bins.confidence[held]), float(weight @ bins.accuracy[held])
+    lines = [f"{words.confidence} {percent(confidence)} %", f"{words.accuracy} {percent(accuracy)} %"]
+    lines.append(_verdict(confidence - accuracy, words))
     error = evaluation.metrics.get("expected_calibration_error")
-    gap = confidence - accuracy
-    verdict = f"{'over' if gap > 0 else 'under'}-confident by {percent(abs(gap))} points on the whole"
-    lines = [f"mean confidence {percent(confidence)} %", f"accuracy {percent(accuracy)} %", verdict]
-    style: dict[str, Any] = {"va": "top", "linespacing": 1.5}
-    if error is not None:
-        figure.text(530 / 900, 1 - 80 / 676, f"ECE {score(error)}", **lettering(13, va="top"))
-    figure.text(530 / 900, 1 - 112 / 676, "\n".join(lines), **lettering(10, **style))
-    figure.text(530 / 900, 1 - 200 / 676, EXPLAINED, **lettering(9, MUTED, **style))
+    parts = [("" if error is None else f"ECE {score(error)}", 80, 13.0, INK), ("\n".join(lines), 112, 10.0, INK)]
+    for text, top, size, color in [*parts, (EXPLAINED.format(counted=words.counted), 200, 9.0, MUTED)]:
+        figure.text(WORDS_LEFT, 1 - top / SHEET[1], text, **lettering(size, color, va="top", linespacing=1.5))
+
+
+def _verdict(gap: float, words: Words) -> str:
+    if abs(gap) < 0.0005:
+        return "neither too high nor too low on the whole"
+    return f"{words.too_high if gap > 0 else words.too_low} by {percent(abs(gap))} points on the whole"

@@ -46,15 +46,11 @@ def _write_two(ax: Axes, ink: list[str], upper: list[str], lower: list[str], *, 
 
 def class_columns(ax: Axes, confusion: Counts) -> None:
     """Write each class's size, recall and precision at the right of its row of *ax*."""
-    support, hits, predicted = (
-        confusion.sum(axis=1).tolist(),
-        np.diag(confusion).tolist(),
-        confusion.sum(axis=0).tolist(),
-    )
+    hits, support, predicted = (n.tolist() for n in (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)))
     columns = {
         "n": [f"{n:,}" if n < 100_000 else compact(n) for n in support],
-        "recall": [_ratio(h, n) for h, n in zip(hits, support, strict=True)],
-        "precision": [_ratio(h, n) for h, n in zip(hits, predicted, strict=True)],
+        "recall": list(map(_ratio, hits, support)),
+        "precision": list(map(_ratio, hits, predicted)),
     }
     rect = ax.get_window_extent()
     top, row = figure_of(ax).bbox.height - rect.y1, rect.height / len(confusion)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
 from matplotlib.font_manager import FontProperties
+from matplotlib.transforms import Bbox
 
 from mlflow_pt_eval.figures.style import INK, families
 
@@ -24,7 +25,15 @@ class Cell(NamedTuple):
     color: str = INK
 
 
-class CellText(Artist):  # type: ignore[misc, unused-ignore]
+class Box(NamedTuple):
+    """Where a text's baseline begins on the canvas, in px from its lower left corner, and the text's width."""
+
+    left: float
+    base: float
+    width: float
+
+
+class CellText(Artist):
     """Texts of one size; all are centred vertically by the height of a digit, so that rows look alike."""
 
     def __init__(
@@ -45,26 +54,54 @@ class CellText(Artist):  # type: ignore[misc, unused-ignore]
         self.cells = tuple(cells)
         self.align, self.angle, self.shift = align, angle, shift
         self.font = FontProperties(family=list(families()), size=size)
-        self.set_zorder(4)
+        self.set(zorder=4, clip_on=False)
 
     def draw(self, renderer: Any) -> None:
-        """Draw the texts with *renderer*'s own primitive, measuring each distinct one once."""
+        """Draw the texts with *renderer*'s own primitive."""
         if not self.get_visible() or not self.cells:
             return
+        top = renderer.get_canvas_width_height()[1] if renderer.flipy() else None
+        pen = renderer.new_gc()
+        for cell, box in zip(self.cells, self._boxes(renderer), strict=True):
+            pen.set_foreground(cell.color)
+            base = box.base if top is None else top - box.base
+            renderer.draw_text(pen, box.left, base, cell.text, self.font, self.angle)
+        pen.restore()
+        self.stale = False
+
+    def get_window_extent(self, renderer: Any = None) -> Bbox:
+        """Return what the texts cover, in px: what `bbox_inches="tight"`, as notebooks save figures, goes by."""
+        if not self.cells:
+            return Bbox.null()
+        canvas: Any = self.figure.canvas if self.figure else None
+        renderer = renderer or canvas.get_renderer()
+        _, height, descent = self._measure(renderer, "0pg")
+        along, up = cos(radians(self.angle)), sin(radians(self.angle))
+        corners = [
+            (box.left + box.width * part * along - rise * up, box.base + box.width * part * up + rise * along)
+            for box in self._boxes(renderer)
+            for part in (0, 1)
+            for rise in (-descent, height - descent)
+        ]
+        across, down = zip(*corners, strict=True)
+        return Bbox.from_extents(min(across), min(down), max(across), max(down))
+
+    def _boxes(self, renderer: Any) -> list[Box]:
+        """Return each text's place; distinct texts are measured once."""
         widths = {text: self._measure(renderer, text)[0] for text in {cell.text for cell in self.cells}}
         _, height, descent = self._measure(renderer, "0")
         half, along, up = (height - descent) / 2, cos(radians(self.angle)), sin(radians(self.angle))
-        right, rise = (renderer.points_to_pixels(1) * part for part in self.shift)
-        top = renderer.get_canvas_width_height()[1] if renderer.flipy() else None
-        pen = renderer.new_gc()
-        anchors = self.get_transform().transform([(cell.x, cell.y) for cell in self.cells])
-        for cell, (x, y) in zip(self.cells, anchors.tolist(), strict=True):
+        right, rise = (renderer.points_to_pixels(part) for part in self.shift)
+        boxes = []
+        for cell, (x, y) in zip(self.cells, self._anchors(), strict=True):
             back = self.align * widths[cell.text]
             left, base = x + right - back * along + half * up, y + rise - back * up - half * along
-            pen.set_foreground(cell.color)
-            renderer.draw_text(pen, left, base if top is None else top - base, cell.text, self.font, self.angle)
-        pen.restore()
-        self.stale = False
+            boxes.append(Box(left, base, widths[cell.text]))
+        return boxes
+
+    def _anchors(self) -> list[tuple[float, float]]:
+        anchors: list[tuple[float, float]] = self.get_transform().transform([(c.x, c.y) for c in self.cells]).tolist()
+        return anchors
 
     def _measure(self, renderer: Any, text: str) -> tuple[float, float, float]:
         found: tuple[float, float, float] = renderer.get_text_width_height_descent(text, self.font, False)

@@ -29,6 +29,7 @@ SHOWN: Final = (
     "expected_calibration_error",
 )
 ROW, HEAD = 22, 40  # px of an evaluation's row, and of a metric's name above its rows
+TALLEST: Final = 1600  # px of all rows
 LEFT, RIGHT = 310, 600  # px at which the scales begin and end
 
 Interval = tuple[float, float]
@@ -40,18 +41,17 @@ def metric_comparison(
     """Draw each metric of each evaluation as a point, with its 95 % interval where there is one.
 
     *evaluations* are keyed by their labels; *metrics* are keys without the split (default: those of the usual ones
-    that any of them has). Every metric has a scale of its own, fitted to what is shown and marked at its ends.
+    that any of them has), as many as fit into 1,600 px. Every metric has a scale of its own, fitted to what is shown
+    and marked at its ends.
     """
     keys = [key for key in metrics or SHOWN if any(_value(e, key) is not None for e in evaluations.values())]
     block = HEAD + ROW * len(evaluations)
+    keys = keys[: max(TALLEST // block, 1)]
     height = max(block * len(keys), 120)
     if ax is None:
         figure = sheet(84 + height)
-        heading(
-            figure,
-            "Metrics compared, with 95 % intervals",
-            describe(next(iter(evaluations.values())), model=False) if evaluations else "",
-        )
+        first = next(iter(evaluations.values()), None)
+        heading(figure, "Metrics compared, with 95 % intervals", describe(first, model=False) if first else "")
         ax = board(figure, 24, 66, WIDTH - 48, height)
     ax.set(xlim=(0, WIDTH - 48), ylim=(height, 0))
     ax.set_axis_off()

@@ -15,7 +15,8 @@ from mlflow_pt_eval.figures.cells import Cell, CellText
 from mlflow_pt_eval.figures.confusion_labels import label_matrices
 from mlflow_pt_eval.figures.confusion_pairs import pairs_panel
 from mlflow_pt_eval.figures.labels import describe, display_names
-from mlflow_pt_eval.figures.style import DPI, MUTED, axis_labels, dress, figure_of, heading, place, sheet, ticks, widest
+from mlflow_pt_eval.figures.scales import axis_names, scales
+from mlflow_pt_eval.figures.style import MUTED, dress, figure_of, heading, place, sheet, widest
 from mlflow_pt_eval.metrics.result import Evaluation
 
 ANNOTATED: Final = 20  # classes up to which every cell holds its number
@@ -105,23 +106,19 @@ def _depth(names: list[str], side: float, slant: float, size: float) -> float:
 
 def _name_axes(ax: Axes, names: list[str], *, slant: float, size: float) -> None:
     """Write the classes' names below and at the left of the matrix, and what the axes are beyond them."""
-    side, last, points = ax.get_window_extent().width, len(names) - 0.5, 72 / DPI
+    side, last = ax.get_window_extent().width, len(names) - 0.5
     below = [Cell(k, last, name, MUTED) for k, name in enumerate(names)]
     ax.add_artist(CellText([Cell(-0.5, k, name, MUTED) for k, name in enumerate(names)], size, align=1, shift=(-4, 0)))
     if _flat(names, side, size):
         ax.add_artist(CellText(below, size, shift=(0, -size)))
     else:
         ax.add_artist(CellText(below, size, align=1, angle=slant, shift=(2 * cos(radians(slant)), -5)))
-    ax.set(xticks=[], yticks=[])
-    axis_labels(ax, PREDICTED, TRUE)
-    ax.xaxis.labelpad = _depth(names, side, slant, size) * points
-    ax.yaxis.labelpad = (widest(names, size) + 10) * points
+    axis_names(ax, PREDICTED, TRUE, below=_depth(names, side, slant, size), beside=widest(names, size) + 10)
 
 
 def _number_axes(ax: Axes, count: int) -> None:
     """Mark about six round class indices on both axes."""
     step = next(10**power * lead for power in range(1, 12) for lead in (1, 2, 5) if count <= 7 * 10**power * lead)
-    at = range(0, count, step)
-    for axis in (ax.xaxis, ax.yaxis):
-        ticks(axis, at, [f"{k:,}" for k in at])
-    axis_labels(ax, f"{PREDICTED} (index)", f"{TRUE} (index)")
+    marks = {float(k): f"{k:,}" for k in range(0, count, step)}
+    scales(ax, marks, marks, grid=False)
+    axis_names(ax, f"{PREDICTED} (index)", f"{TRUE} (index)", below=27, beside=widest(marks.values(), 9) + 12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
@@ -52,28 +53,26 @@ def _title(normalize: bool, shown: int, count: int) -> str:
 
 def _draw(ax: Axes, evaluation: Evaluation, shown: list[int], columns: int, normalize: bool) -> None:
     names = display_names(evaluation.class_names, APART_X - 12, 9)
-    squares, colors, texts, titles = [], [], [], []
     key = "In each: upper row = label absent, lower row = present; left column = predicted absent, right = present"
-    titles.append(Cell(0, 10, key, MUTED))
+    squares, colors, texts, titles = [], [], [], [Cell(0, 10, key, MUTED)]
     for slot, k in enumerate(shown):
-        left, top = APART_X * (slot % columns), 34 + APART_Y * (slot // columns)
-        titles.append(Cell(left, top + 10, names[k], INK))
-        counts = evaluation.confusion[k]
-        shares = tint.shares(counts)
-        paint = tint.paint(shares if normalize else counts, CORRECT, normalize=normalize, scale=np.sqrt)
+        left, top = APART_X * (slot % columns), 56 + APART_Y * (slot // columns)
+        titles.append(Cell(left, top - 12, names[k], INK))
+        words, paint = _cells(evaluation.confusion[k], normalize)
         for i, j in np.ndindex(2, 2):
-            x, y = left + CELL * j, top + 22 + CELL * i
+            x, y = left + CELL * j, top + CELL * i
             squares.append([(x, y), (x + CELL, y), (x + CELL, y + CELL), (x, y + CELL)])
             colors.append(paint[i, j] / 255)
-            text = f"{percent(float(shares[i, j]))} %" if normalize else f"{counts[i, j]:,}"
-            texts.append(
-                Cell(
-                    x + CELL / 2,
-                    y + CELL / 2,
-                    text if len(text) < 9 else compact(int(counts[i, j])),
-                    tint.on(paint[i, j]),
-                )
-            )
+            texts.append(Cell(x + CELL / 2, y + CELL / 2, words[2 * i + j], tint.on(paint[i, j])))
     ax.add_collection(PolyCollection(squares, facecolors=colors, edgecolors="white", linewidths=1.2), autolim=False)
     ax.add_artist(CellText(texts, 9.5))
     ax.add_artist(CellText(titles, 9, align=0))
+
+
+def _cells(counts: npt.NDArray[np.int64], normalize: bool) -> tuple[list[str], tint.Pixels]:
+    """Return the texts of a 2 x 2 matrix, row by row, and its colours."""
+    shares = tint.shares(counts)
+    paint = tint.paint(shares if normalize else counts, CORRECT, normalize=normalize, scale=np.sqrt)
+    if normalize:
+        return [f"{percent(share)} %" for share in shares.ravel().tolist()], paint
+    return [f"{n:,}" if n < 1_000_000 else compact(n) for n in counts.ravel().tolist()], paint

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.cells import Cell, CellText
 from mlflow_pt_eval.figures.labels import display_names
-from mlflow_pt_eval.figures.style import MUTED, WIDTH, add_to, board
-from mlflow_pt_eval.metrics.result import Evaluation, Floats
+from mlflow_pt_eval.figures.style import MUTED, WIDTH, add_to
+from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.wording import compact, percent
 
+Marks = list[tuple[float, str]]
+
 LISTED: Final = 10
-SHARE_MARKS: Final = (0.01, 0.1, 0.25, 0.5, 1.0)
+SHARES: Final = (0.01, 0.1, 0.25, 0.5, 1.0)
 
 
 def most_confused(confusion: npt.NDArray[np.int64], limit: int = LISTED) -> list[tuple[int, int, int]]:
@@ -39,18 +40,24 @@ def pairs_panel(figure: Figure, left: float, evaluation: Evaluation, *, normaliz
     *indices* adds the two classes' indices, by which they are found on axes that hold no names.
     """
     _list(figure, left, evaluation, indices)
-    keys = board(figure, left, 492, WIDTH - left - 8, 100)
-    if normalize:
-        texts = [f"{mark:.0%}" for mark in SHARE_MARKS]
-        _key(keys, 0, "Blues", "correct, % of the true class", texts[1:], SHARE_MARKS[1:])
-        _key(keys, 48, "Oranges", "errors, % of the true class", texts, np.sqrt(SHARE_MARKS))
-    else:
-        most = max(int(evaluation.confusion.max(initial=0)), 1)
-        marks = [10**power for power in range(19) if 10**power < most / 2] + [most]
-        at = tint.logarithm(np.array(marks)) / tint.logarithm(np.array(most))
-        _key(keys, 0, "Blues", "correct, samples", [compact(n) for n in marks], at)
-        _key(keys, 48, "Oranges", "errors, samples", [compact(n) for n in marks], at)
-    keys.set(xlim=(0, WIDTH - left - 8), ylim=(100, 0))
+    shares, counts = _share_marks(), _count_marks(int(evaluation.confusion.max(initial=0)))
+    unit = "% of the true class" if normalize else "samples"
+    _key(figure, left, 492, "Blues", f"correct, {unit}", shares[0] if normalize else counts)
+    _key(figure, left, 540, "Oranges", f"errors, {unit}", shares[1] if normalize else counts)
+
+
+def _share_marks() -> tuple[Marks, Marks]:
+    """Return where shares stand on the scale of what is right, which is linear, and on that of errors."""
+    texts = [f"{share:.0%}" for share in SHARES]
+    return list(zip(SHARES[1:], texts[1:], strict=True)), list(zip(np.sqrt(SHARES).tolist(), texts, strict=True))
+
+
+def _count_marks(most: int) -> Marks:
+    """Return where the powers of ten and the largest count stand on the scale of both."""
+    most = max(most, 1)
+    counts = np.array([10**power for power in range(19) if 10**power < most / 2] + [most])
+    at = tint.logarithm(counts) / tint.logarithm(np.array(most))
+    return list(zip(at.tolist(), map(compact, counts.tolist()), strict=True))
 
 
 def _list(figure: Figure, left: float, evaluation: Evaluation, indices: bool) -> None:
@@ -69,8 +76,10 @@ def _list(figure: Figure, left: float, evaluation: Evaluation, indices: bool) ->
     add_to(figure, CellText(lower, 8, align=0))
 
 
-def _key(ax: Axes, top: float, ramp: str, title: str, texts: Sequence[str], at: Sequence[float] | Floats) -> None:
-    """Draw a colour scale of 220 x 10 px with its marks below."""
-    ax.imshow(tint.ramp(ramp)[None], extent=(0, 220, top + 24, top + 14), aspect="auto", interpolation="nearest")
-    ax.add_artist(CellText([Cell(0, top + 5, title, MUTED)], 8, align=0))
-    ax.add_artist(CellText([Cell(220 * x, top + 33, t, MUTED) for x, t in zip(at, texts, strict=True)], 7.5))
+def _key(figure: Figure, left: float, top: float, ramp: str, title: str, marks: Marks) -> None:
+    """Draw a colour scale of 220 x 10 px, one line a px, with its marks below."""
+    lines = [[(left + x, top + 14), (left + x, top + 24)] for x in range(220)]
+    colors = tint.ramp(ramp)[np.arange(220) * 256 // 220] / 255
+    add_to(figure, LineCollection(lines, colors=colors, linewidths=1.0, antialiaseds=False))
+    add_to(figure, CellText([Cell(left, top + 5, title, MUTED)], 8, align=0))
+    add_to(figure, CellText([Cell(left + 220 * at, top + 33, text, MUTED) for at, text in marks], 7.5))

@@ -13,18 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mlflow_pt_eval.figures.labels import display_names, places_in
-from mlflow_pt_eval.figures.style import (
-    FAINT,
-    MUTED,
-    axis_labels,
-    dress,
-    figure_of,
-    heading,
-    legend,
-    place,
-    sheet,
-    ticks,
-)
+from mlflow_pt_eval.figures.legends import Entry, legend_beside, legend_inside
+from mlflow_pt_eval.figures.scales import unit_square
+from mlflow_pt_eval.figures.style import MUTED, dress, figure_of, heading, place, sheet
 from mlflow_pt_eval.metrics.result import Evaluation, Floats, PrecisionRecallCurve, RocCurve
 
 NAMED: Final = 10  # curves up to which each has its own colour and label
@@ -43,7 +34,7 @@ class Sheet:
 
     ax: Axes
     own: bool  # whether the figure is ours, with the legend's place beside the axes
-    entries: list[tuple[Any, str]] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     drawn: list[tuple[list[Points], Look]] = field(default_factory=list)
 
     def line(self, points: Points, label: str, **look: Any) -> None:
@@ -62,9 +53,8 @@ class Sheet:
     def point(self, x: float, y: float, label: str, **look: Any) -> None:
         """Mark a point and give it an entry in the legend."""
         edge: Look = {"markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1}
-        mark = Line2D([x], [y], linestyle="none", zorder=5, **edge, **look)
-        self.ax.add_line(mark)
-        self.entries.append((mark, label))
+        self.ax.add_line(Line2D([x], [y], linestyle="none", zorder=5, **edge, **look))
+        self.entries.append((Line2D([], [], linestyle="none", **edge, **look), label))
 
     def words(self, label: str) -> None:
         """Add a line of words to the legend."""
@@ -72,8 +62,10 @@ class Sheet:
 
     def finish(self, title: str, *, corner: str) -> Figure:
         """Add the legend, beside the axes in our own figure, in *corner* of somebody else's; return the figure."""
-        beside = {"loc": "upper left", "bbox_to_anchor": (1.03, 1.0)} if self.own else {"loc": corner}
-        legend(self.ax, self.entries, title=title, **beside)
+        if self.own:
+            legend_beside(figure_of(self.ax), 74 + SIDE + 20, 76, self.entries, title=title)
+        else:
+            legend_inside(self.ax, corner, self.entries, title=title)
         return figure_of(self.ax)
 
 
@@ -92,16 +84,6 @@ def open_sheet(ax: Axes | None, *, title: str, subtitle: str, x: str, y: str) ->
         ax = place(figure, 74, 74, SIDE, SIDE)
     unit_square(dress(ax), x, y)
     return Sheet(ax, own)
-
-
-def unit_square(ax: Axes, x: str, y: str) -> None:
-    """Set both axes to [0, 1] with a little air, a grid of fifths, and their names."""
-    fifths = [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    for axis in (ax.xaxis, ax.yaxis):
-        ticks(axis, fifths, [f"{at:.1f}" for at in fifths])
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", axisbelow=True)
-    ax.grid(True, color=FAINT, linewidth=0.5, linestyle="-", alpha=1.0)
-    axis_labels(ax, x, y)
 
 
 def spread(order: Sequence[int], limit: int = BUNDLE) -> list[int]:

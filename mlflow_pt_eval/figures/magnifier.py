@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from mlflow_pt_eval.figures.curve_sheet import Points, Sheet, draw_curves
-from mlflow_pt_eval.figures.style import DPI, FAINT, MUTED, add_to, figure_of, place, say, ticks
+from mlflow_pt_eval.figures.scales import scales
+from mlflow_pt_eval.figures.style import DPI, MUTED, add_to, figure_of, place, say
 
 SIZES: Final = (0.02, 0.05, 0.1, 0.2)  # sides of the corner
 SIDE: Final = 310  # px of what it is enlarged to
@@ -50,6 +51,5 @@ def magnify(sheet: Sheet, size: float) -> None:
 def _frame(inset: Axes, size: float) -> None:
     air = size / 60
     inset.set(xlim=(-air, size), ylim=(1 - size, 1 + air), zorder=2)
-    ticks(inset.xaxis, [0, size / 2, size], ["0", f"{size / 2:g}", f"{size:g}"])
-    ticks(inset.yaxis, [1 - size, 1 - size / 2, 1], [f"{1 - size:g}", f"{1 - size / 2:g}", "1"])
-    inset.grid(True, color=FAINT, linewidth=0.5, linestyle="-", alpha=1.0)
+    across = {0.0: "0", size / 2: f"{size / 2:g}", size: f"{size:g}"}
+    scales(inset, across, {1 - at: f"{1 - at:g}" for at in across})

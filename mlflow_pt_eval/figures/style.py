@@ -7,14 +7,13 @@ class names may hold any character.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache, lru_cache
 from typing import Any, Final
 
 from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -136,26 +135,14 @@ def figure_of(ax: Axes) -> Figure:
 
 
 def dress(ax: Axes) -> Axes:
-    """Give *ax* the house's frame, ticks and background."""
+    """Give *ax* the house's frame and background, and no ticks: `scales` draws what is needed of them."""
     ax.set_facecolor("white")
     for spine in ax.spines.values():
         spine.set(visible=True, color=FAINT, linewidth=0.8)
+    ax.set(xticks=[], yticks=[])
     ax.minorticks_off()
     ax.grid(False)
-    ax.tick_params(direction="out", length=3, width=0.8, color=FAINT, bottom=True, left=True, top=False, right=False)
-    ax.tick_params(labelbottom=True, labelleft=True, labeltop=False, labelright=False)
     return ax
-
-
-def ticks(axis: Axis, at: Sequence[float], labels: Sequence[str], *, size: float = 9, **more: Any) -> None:
-    """Put *labels* at the positions *at* of *axis*, as plain text."""
-    axis.set_ticks(at, labels, **lettering(size, MUTED, **more))
-
-
-def axis_labels(ax: Axes, x: str, y: str, *, size: float = 10) -> None:
-    """Name both axes."""
-    ax.set_xlabel(x, **lettering(size, MUTED))
-    ax.set_ylabel(y, **lettering(size, MUTED))
 
 
 def say(ax: Axes, x: float, y: float, text: str, *, size: float = 9, color: str = INK, **more: Any) -> Text:
@@ -174,20 +161,6 @@ def heading(figure: Figure, title: str, subtitle: str = "") -> None:
     """Write a title and a line of small print at the top left of *figure*, cut to its width."""
     across, down = figure.get_size_inches() * DPI
     left, room = 24 / across, across - 36
-    bold = lettering(13.5, va="top", fontweight="bold")
-    figure.text(left, 1 - 16 / down, fit(title, room / 1.12, 13.5), **bold)
+    bold = lettering(13.5, va="top", fontweight="bold")  # an eighth wider than what is measured
+    figure.text(left, 1 - 16 / down, fit(title, room / 1.13, 13.5), **bold)
     figure.text(left, 1 - 41 / down, fit(subtitle, room, 9.5), **lettering(9.5, MUTED, va="top"))
-
-
-def legend(ax: Axes, entries: Sequence[tuple[Any, str]], *, title: str = "", **where: Any) -> None:
-    """Add a legend whose labels may begin with '_' or hold '$', which matplotlib's own hides or sets as a formula."""
-    frame = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "facecolor": "white", "fancybox": False}
-    handles = [handle for handle, _ in entries]
-    space = {"borderpad": 0.4, "labelspacing": 0.6, "handletextpad": 0.8, "handlelength": 2.4, "handleheight": 0.7}
-    once = {"numpoints": 1, "scatterpoints": 1, "markerscale": 1.0, "shadow": False, "fontsize": 9.5}
-    made = ax.legend(handles, ["x"] * len(handles), **{"borderaxespad": 0, **frame, **space, **once, **where})
-    for text, (_, label) in zip(made.get_texts(), entries, strict=True):
-        text.set(text=label, linespacing=1.4, **lettering(9.5))
-    made.set_title(title)
-    made.get_title().set(**lettering(9.5, MUTED))
-    made.set_alignment("left")

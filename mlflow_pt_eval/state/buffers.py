@@ -121,6 +121,8 @@ class _Copying:
 
     def move(self) -> None:
         """Copy the bytes of every tensor into its buffer."""
+        if not self.hosts:  # torch refuses an empty list
+            return
         with torch.no_grad():
             # Only pinned memory is filled without waiting, so that one wait is enough for all tensors of a device.
             torch._foreach_copy_(self.hosts, self._sources, non_blocking=True)

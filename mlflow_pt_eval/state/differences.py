@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
-from mlflow_pt_eval.state.codec import decode, path_text
+from mlflow_pt_eval.state.codec import path_text
 
 _RNG_NAMES = {"python": "Python RNG", "numpy": "numpy RNG", "torch": "torch RNG", "cuda": "CUDA RNG"}
 Path = tuple[Any, ...]
@@ -17,13 +17,14 @@ Path = tuple[Any, ...]
 def first_difference(a: Any, b: Any) -> str | None:
     """Return the name of the first part in which two trees differ, with short values; None if they are the same.
 
-    Exact: a type, a dtype, the sign of a zero count; the order of keys, strides, devices and gradients don't, and
-    NaN equals NaN. Global generators are named for people ('numpy RNG').
+    Give both as captured, both from files or both decoded. Exact: a type, a dtype, the sign of a zero count; the order
+    of keys, strides, devices and gradients don't, and NaN equals NaN. Global generators are named for people ('numpy
+    RNG').
 
     >>> first_difference({"epoch": 1, "loss": 0.5}, {"epoch": 1, "loss": 0.25})
     'loss (0.5 and 0.25)'
     """
-    found = _compare(decode(a), decode(b), ())
+    found = _compare(a, b, ())
     if found is None:
         return None
     path, what = found
@@ -131,7 +132,7 @@ def _short(value: Any) -> str:
     """Return a value's text, cut to fit a line."""
     if isinstance(value, torch.Tensor):
         return f"a tensor {tuple(value.shape)}"
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+    if isinstance(value, dict | list | tuple | np.ndarray):
         return f"a {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -54,18 +54,18 @@ def restore_generators(loader: object, states: Mapping[str, Mapping[str, Any]]) 
 
 
 def _walk(holder: object, place: str, seen: set[int]) -> Iterator[tuple[str, Generator]]:
-    """Find generators in *holder* and in its parts, each object once."""
+    """Find generators in *holder*, then in its parts, each object once."""
     if id(holder) in seen:
         return
     seen.add(id(holder))
-    for name, value in _members(holder):
-        if isinstance(value, random.SystemRandom):  # it has no state
-            continue
-        if isinstance(value, _KINDS):
-            if id(value) not in seen:
-                seen.add(id(value))
-                yield f"{place}{name}", value
-        elif name in _PARTS or name.isdigit():
+    members = _members(holder)
+    for name, value in members:
+        # (a SystemRandom has no state)
+        if isinstance(value, _KINDS) and not isinstance(value, random.SystemRandom) and id(value) not in seen:
+            seen.add(id(value))
+            yield f"{place}{name}", value
+    for name, value in members:
+        if name in _PARTS or name.isdigit():
             yield from _walk(value, f"{place}{name}.", seen)
 
 

@@ -40,10 +40,8 @@ def make_plan(name: str, live: Any, saved: Any) -> Plan:
     if isinstance(live, Optimizer):
         different = list(_optimizer_differences(name, live, saved))
         return Plan(None if different else copy.deepcopy(saved), different=different)
-    if isinstance(live, LRScheduler):
-        return _plan_fixed_keys(name, {key for key in live.state_dict() if not key.startswith("_")}, saved)
-    if isinstance(live, torch.amp.GradScaler):
-        return _plan_fixed_keys(name, set(live.state_dict()), saved)
+    if isinstance(live, LRScheduler | torch.amp.GradScaler):
+        return _plan_by_keys(name, live.state_dict(), saved)
     return Plan(copy.deepcopy(saved))
 
 
@@ -63,13 +61,11 @@ def _plan_module(name: str, module: nn.Module, saved: Any) -> Plan:
     names, live = unwrapped_names(module), module.state_dict()
     keys = {clean_key(key, names): key for key in live}
     bad = {clean: why for clean, key in keys.items() if clean in saved and (why := _misfit(live[key], saved[clean]))}
-    filled = OrderedDict(
-        (clean, _own(clean, saved[clean]) if clean in saved and clean not in bad else live[key])
-        for clean, key in keys.items()
-    )
+    fitting = {clean: _own(clean, saved[clean]) for clean in keys if clean in saved and clean not in bad}
+    filled = OrderedDict((clean, fitting.get(clean, live[key])) for clean, key in keys.items())
     vars(filled).update(vars(saved) if isinstance(saved, OrderedDict) else {})
     return Plan(
-        wrap(filled, keys, names),
+        wrap(filled, keys, names) if fitting or not keys else None,
         missing=[f"{name}.{key}" for key in keys if key not in saved],
         unexpected=[f"{name}.{key}" for key in saved if key not in keys],
         different=[f"{name}.{key} ({why})" for key, why in bad.items()],
@@ -92,11 +88,11 @@ def _misfit(live: Any, saved: Any) -> str:
     return "" if live.dtype == saved.dtype else f"{saved.dtype} in the checkpoint, {live.dtype} here"
 
 
-def _plan_fixed_keys(name: str, keys: set[str], saved: Any) -> Plan:
-    """Compare the keys of an object whose kind can be told by them; load only if all are there and no other."""
-    there = {key for key in saved if not key.startswith("_")}
-    missing = [f"{name}.{key}" for key in sorted(keys - there)]
-    unexpected = [f"{name}.{key}" for key in sorted(there - keys)]
+def _plan_by_keys(name: str, live: Mapping[str, Any], saved: Mapping[str, Any]) -> Plan:
+    """Tell another kind of scheduler or scaler by its public keys; load only if all are there and no other."""
+    here, there = ({key for key in state if not key.startswith("_")} for state in (live, saved))
+    missing = [f"{name}.{key}" for key in sorted(here - there)]
+    unexpected = [f"{name}.{key}" for key in sorted(there - here)]
     return Plan(None if missing or unexpected else copy.deepcopy(saved), missing=missing, unexpected=unexpected)
 
 

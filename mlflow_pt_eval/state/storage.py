@@ -10,7 +10,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from mlflow_pt_eval.errors import CheckpointDamaged, NotFound, UnsafeFile
+from mlflow_pt_eval.errors import CheckpointDamaged, NotFound, StorageFailed, UnsafeFile
 from mlflow_pt_eval.files import atomic_file, storage_errors
 from mlflow_pt_eval.records import FileEntry
 
@@ -46,9 +46,9 @@ def load_tree(path: str | os.PathLike[str]) -> Any:
             return torch.load(source, weights_only=True, mmap=False, map_location="cpu")
     except FileNotFoundError:
         raise NotFound(f"there is no file {source}.") from None
-    except (OSError, MemoryError):
+    except (StorageFailed, MemoryError):
         raise
-    except Exception as error:  # a damaged file can make the reader fail in any way
+    except Exception as error:  # a damaged file can make the reader fail in any way, also by seeking to nowhere
         raise _unreadable(source, error) from error
 
 
@@ -72,7 +72,7 @@ def _pickled_names(path: Path, error: Exception) -> str:
     if "TorchScript" in text:
         return "a TorchScript archive"
     if not isinstance(error, pickle.UnpicklingError):
-        return "a legacy .tar file" if "legacy .tar" in text else ""
+        return ""
     try:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # not a zip file, or not to be read as one: what the reader said has to do

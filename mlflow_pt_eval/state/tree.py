@@ -49,9 +49,18 @@ class RestoreReport:
         """Whether all that was saved was given back, and nothing was left over."""
         return not (self.missing or self.unexpected or self.different)
 
+    @property
+    def mismatch(self) -> str:
+        """What was missing, unexpected or different, in one line; '' if nothing was."""
+        return self._said("missing", "unexpected", "different")
+
     def __str__(self) -> str:
-        """Say it in one line."""
-        return "; ".join(f"{word.replace('_', ' ')}: {', '.join(names)}" for word, names in vars(self).items() if names)
+        """Say all of it in one line."""
+        return self._said("restored", "missing", "unexpected", "different", "not_saved")
+
+    def _said(self, *words: str) -> str:
+        parts = {word: getattr(self, word) for word in words}
+        return "; ".join(f"{word.replace('_', ' ')}: {', '.join(names)}" for word, names in parts.items() if names)
 
 
 def check_state(state: Mapping[str, Stateful]) -> None:
@@ -93,8 +102,8 @@ def restore_state(tree: Mapping[str, Any], state: Mapping[str, Stateful], *, str
         report = _report(tree, state, plans)
         if strict and not report.complete:
             raise StateMismatch(
-                f"the checkpoint and the live objects do not hold the same parts ({report}); nothing was changed. "
-                "Build the objects as they were built then, or restore what fits with strict=False."
+                f"the checkpoint and the live objects do not hold the same parts ({report.mismatch}). Nothing was "
+                "changed: build the objects as they were built then, or restore what fits with strict=False."
             )
         for key, plan in plans.items():
             if plan.load is not None:

@@ -63,6 +63,10 @@ TAG_MODEL_URI: Final = "pt_eval.model_uri"
 TAG_SPLIT: Final = "pt_eval.split"
 TAG_ERROR: Final = "pt_eval.error"
 
+# comparison run (with TAG_SPLIT and TAG_DATASET_DIGEST)
+TAG_COMPARED: Final = "pt_eval.compared"
+TAG_BASELINE: Final = "pt_eval.baseline"
+
 # registered model
 TAG_ALIAS_LEDGER_PREFIX: Final = "pt_eval.ledger."  # + alias
 TAG_ALIAS_CLAIM_PREFIX: Final = "pt_eval.claim."  # + alias + "." + a random key; there while an alias is being moved
@@ -99,6 +103,7 @@ DECISION_JSON: Final = "decision.json"
 COMPARISON_JSON: Final = "comparison.json"
 COMPARISON_CSV: Final = "comparison.csv"
 COMPARISON_PNG: Final = "comparison.png"
+ROC_OVERLAY_PNG: Final = "roc_overlay.png"
 FLIPS_CSV: Final = "flips.csv"
 
 # --- metrics ---------------------------------------------------------------------------------

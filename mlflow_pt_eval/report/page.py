@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from struct import unpack
 
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.metrics.tables import auc_band
+from mlflow_pt_eval.report.document import document, image, section
 from mlflow_pt_eval.report.markup import Markup, tag
-from mlflow_pt_eval.report.style import CSS
 from mlflow_pt_eval.report.tables import bands_table, classes_table, metrics_table, mistakes_table, thresholds_table
 from mlflow_pt_eval.report.words import FIGURES, HEADLINES, metric_name
 from mlflow_pt_eval.wording import score
-
-# The page may load nothing, be it that a name in it were not escaped.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def render(
@@ -37,29 +32,13 @@ def render(
         _header(evaluation, title, context or {}),
         _warnings(evaluation.warnings),
         _headlines(evaluation),
-        _section("Metrics", metrics_table(evaluation), _bands(evaluation)),
+        section("Metrics", metrics_table(evaluation), _bands(evaluation)),
         *(_figure(name, data) for name, data in figures.items()),
         _thresholds(evaluation),
-        _section("Labels" if evaluation.task == "multilabel" else "Classes", classes_table(evaluation)),
+        section("Labels" if evaluation.task == "multilabel" else "Classes", classes_table(evaluation)),
         _mistakes(mistakes, mistakes_figure),
     ]
-    return f"<!DOCTYPE html>\n{tag('html', _head(title), tag('body', tag('main', *sections)), lang='en')}\n"
-
-
-def _head(title: str) -> Markup:
-    return tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light"),
-        tag("title", title),
-        tag("style", Markup(CSS)),
-    )
-
-
-def _section(title: str, *content: Markup) -> Markup:
-    return tag("section", tag("h2", title), *content)
+    return document(title, *sections)
 
 
 def _header(evaluation: Evaluation, title: str, context: Mapping[str, str]) -> Markup:
@@ -111,13 +90,7 @@ def _bands(evaluation: Evaluation) -> Markup:
 
 
 def _figure(name: str, data: bytes) -> Markup:
-    return tag("section", _image(FIGURES.get(name, name), data))
-
-
-def _image(text: str, data: bytes) -> Markup:
-    """Return a PNG as an element that has its size before it is decoded."""
-    width, height = unpack(">II", data[16:24])
-    return tag("img", src=f"data:image/png;base64,{b64encode(data).decode()}", alt=text, width=width, height=height)
+    return tag("section", image(FIGURES.get(name, name), data))
 
 
 def _thresholds(evaluation: Evaluation) -> Markup:
@@ -125,13 +98,13 @@ def _thresholds(evaluation: Evaluation) -> Markup:
     if thresholds is None or not len(thresholds.threshold):
         return Markup("")
     said = "A sample counts as positive if its score reaches the threshold."
-    return _section("Thresholds", tag("p", said, class_="hint"), thresholds_table(thresholds))
+    return section("Thresholds", tag("p", said, class_="hint"), thresholds_table(thresholds))
 
 
 def _mistakes(mistakes: Sequence[Mapping[str, object]], figure: bytes | None) -> Markup:
     if not mistakes and figure is None:
         return Markup("")
-    image = Markup("") if figure is None else _image("The worst mistakes", figure)
+    grid = Markup("") if figure is None else image("The worst mistakes", figure)
     said = "Those with the highest loss: wrong, and sure of it. Look at them: it may be the label that is wrong."
     rows = mistakes_table(mistakes) if mistakes else Markup("")
-    return _section("Worst mistakes", tag("p", said, class_="hint"), image, rows)
+    return section("Worst mistakes", tag("p", said, class_="hint"), grid, rows)

@@ -7,7 +7,6 @@ from mlflow_pt_eval.metrics.pairs import Difference, Flips, McNemar, flips, mcne
 from mlflow_pt_eval.metrics.predictions import predictions_frame
 from mlflow_pt_eval.metrics.recompute import evaluate_predictions
 from mlflow_pt_eval.metrics.result import Evaluation
-from mlflow_pt_eval.metrics.stored import stored_outputs
 from mlflow_pt_eval.metrics.tables import auc_band, per_class_frame
 
 __all__ = [
@@ -24,5 +23,4 @@ __all__ = [
     "per_class_frame",
     "predictions_frame",
     "recall_changes",
-    "stored_outputs",
 ]

@@ -15,8 +15,8 @@ from mlflow_pt_eval.metrics.counts import Margins
 from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.groups import Ints, Keys
-from mlflow_pt_eval.metrics.inputs import Inputs, check
-from mlflow_pt_eval.metrics.intervals import bootstrap_intervals, wilson
+from mlflow_pt_eval.metrics.inputs import Inputs, check, complain
+from mlflow_pt_eval.metrics.intervals import accuracy_interval, bootstrap_intervals
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.probability import row_pass
 from mlflow_pt_eval.metrics.ranking import Ranked, rank
@@ -67,11 +67,9 @@ def evaluate_scores(
     workers = default_threads() if threads is None else threads
     given_loss = mean_loss(losses, loss, inputs.n_samples)
     evaluation = _evaluate(inputs, given_loss, curves, micro, workers)
-    accuracy = evaluation.metrics["accuracy"]
-    intervals = {"accuracy": wilson(round(accuracy * inputs.n_samples), inputs.n_samples)}
+    intervals = {"accuracy": accuracy_interval(evaluation.metrics["accuracy"], inputs.n_samples)}
     if bootstrap:
-        draws = Draws(bootstrap, seed, workers)
-        intervals |= bootstrap_intervals(inputs, evaluation, draws)
+        intervals |= bootstrap_intervals(inputs, evaluation, Draws(bootstrap, seed, workers))
     return replace(evaluation, intervals=intervals)
 
 
@@ -99,11 +97,14 @@ def mean_loss(losses: npt.ArrayLike | None, loss: float | None, samples: int) ->
     """Return the metric `loss` if it is given, as the mean of the samples' losses or as itself."""
     if losses is not None and loss is not None:
         raise BadInput("losses and loss are both given: give one of them.")
+    if loss is not None and not np.isfinite(loss):
+        raise BadInput(f"the loss is {loss}: look for a diverged model, or a criterion that does not fit.")
     if losses is None:
         return {} if loss is None else {"loss": float(loss)}
     values = np.asarray(losses, np.float64)
     if values.shape != (samples,):
         raise BadInput(f"losses have shape {values.shape}, there are {samples} samples: give one loss for each.")
+    complain(values, ~np.isfinite(values), "losses", "NaN or infinite", "look for a diverged model")
     return {"loss": float(values.mean())}
 
 

@@ -61,6 +61,12 @@ def of_cells(truth: Ints, guess: Ints, counts: Ints, *, classes: int) -> Inciden
     return Incidence(hits, _ones(truth, atoms, shape), _ones(guess, atoms, shape), counts, every=False)
 
 
+def of_confusion(confusion: Ints) -> Incidence:
+    """Return the incidence of a confusion matrix (K, K): its cells that are not empty."""
+    truth, guess = np.nonzero(confusion)
+    return of_cells(truth, guess, confusion[truth, guess], classes=len(confusion))
+
+
 def of_pairs(truth: Ints, guess: Ints, other: Ints) -> tuple[Incidence, Incidence]:
     """Return two models' incidences of the same atoms: the triples of true class and predictions that occur."""
     classes = 1 + int(max(truth.max(), guess.max(), other.max()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,8 @@ def check(
 
     The scores' values are not looked at here: the pass over them does that (`all_probabilities`).
     """
+    if task not in get_args(Task):
+        raise BadInput(f"{task!r} is no task: give one of {', '.join(get_args(Task))}.")
     matrix = _scores(scores, task)
     truth = _labels(labels, matrix.shape, task)
     return Inputs(task, truth, matrix, _names(class_names, matrix.shape[1], task))
@@ -87,15 +89,15 @@ def _whole(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return values
     if values.dtype.kind != "f":
         raise BadInput(f"labels have dtype {values.dtype}, not an integer: map them to 0 … K-1 first.")
-    _complain(values, values != np.floor(values), "labels", "not whole numbers", "map the classes to 0 … K-1")
-    _complain(values, ~np.isfinite(values.astype(np.float64)), "labels", "infinite", "map the classes to 0 … K-1")
+    whole = np.isfinite(values) & (values == np.floor(values))
+    complain(values, ~whole, "labels", "not whole numbers", "map the classes to 0 … K-1")
     return values
 
 
 def _in_range(values: npt.NDArray[Any], largest: int) -> Labels:
     if values.min() < 0 or values.max() > largest:
         outside = (values < 0) | (values > largest)
-        _complain(values, outside, "labels", f"outside 0 … {largest}", "give an index of a column of the scores")
+        complain(values, outside, "labels", f"outside 0 … {largest}", "give an index of a column of the scores")
     return np.ascontiguousarray(values, dtype=np.int64)
 
 
@@ -120,12 +122,12 @@ def sums_to_one(block: Scores) -> bool:
 
 def refuse_scores(scores: Scores, *, rows_sum_to_one: bool) -> None:
     """Raise the BadInput that names the first value that is no probability, or the first row that sums to none."""
-    _complain(scores, _by_rows(scores, _not_finite), "scores", "NaN or infinite", "look for a diverged model")
+    complain(scores, _by_rows(scores, _not_finite), "scores", "NaN or infinite", "look for a diverged model")
     hint = "give probabilities (outputs='logits' applies the softmax or sigmoid)"
-    _complain(scores, _by_rows(scores, _outside), "scores", "outside 0 … 1", hint)
+    complain(scores, _by_rows(scores, _outside), "scores", "outside 0 … 1", hint)
     if rows_sum_to_one:
         sums = scores.sum(axis=1, dtype=np.float64)
-        _complain(sums, np.abs(sums - 1) > ROW_SUM, "the sums of the scores' rows", "not 1", hint)
+        complain(sums, np.abs(sums - 1) > ROW_SUM, "scores.sum(axis=1)", "not 1", hint)
 
 
 def _by_rows(scores: Scores, test: Callable[[Scores], Mask]) -> Mask:
@@ -143,7 +145,8 @@ def _outside(block: Scores) -> Mask:
     return ~((block >= 0) & (block <= np.float32(1 + OVER_ONE)))
 
 
-def _complain(values: npt.NDArray[Any], wrong: Mask, what: str, how: str, hint: str) -> None:
+def complain(values: npt.NDArray[Any], wrong: Mask, what: str, how: str, hint: str) -> None:
+    """Raise BadInput if any of *values* is *wrong*: the first one's place and value, and how many there are."""
     if not wrong.any():
         return
     first = np.unravel_index(int(wrong.argmax()), wrong.shape)

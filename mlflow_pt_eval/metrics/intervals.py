@@ -9,7 +9,6 @@ import numpy as np
 from mlflow_pt_eval.metrics import incidence
 from mlflow_pt_eval.metrics.counts import AVERAGED
 from mlflow_pt_eval.metrics.estimators import Draws, draw, label_metric, ranking_metric
-from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import Inputs
 from mlflow_pt_eval.metrics.multilabel import THRESHOLD
@@ -34,17 +33,27 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple
     return float(low), float(high)
 
 
+def accuracy_interval(accuracy: float, samples: int) -> tuple[float, float]:
+    """Return the 95 % interval of an accuracy over so many samples."""
+    return wilson(round(accuracy * samples), samples)
+
+
+def f1_interval(of: Incidence, draws: Draws) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the macro-averaged F1, which is always defined."""
+    interval = percentile_interval(draw(label_metric(of, AVERAGED["f1_macro"]), draws)[1], CONFIDENCE)
+    assert interval is not None
+    return interval
+
+
 def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) -> dict[str, tuple[float, float]]:
     """Return the 95 % percentile intervals of `f1_macro` and `roc_auc` or `roc_auc_macro`, as far as defined."""
-    found = {"f1_macro": label_metric(_incidence(inputs, evaluation.confusion), AVERAGED["f1_macro"])}
-    for key in {"roc_auc", "roc_auc_macro"} & evaluation.metrics.keys():
-        found[key] = ranking_metric(inputs, key, threads=draws.threads)
-    intervals = {key: percentile_interval(draw(each, draws)[1], CONFIDENCE) for key, each in found.items()}
-    return {key: interval for key, interval in intervals.items() if interval is not None}
-
-
-def _incidence(inputs: Inputs, confusion: Ints) -> Incidence:
     if inputs.task == "multilabel":
-        return incidence.of_indicators(inputs.labels != 0, inputs.scores > THRESHOLD)
-    truth, guess = np.nonzero(confusion)
-    return incidence.of_cells(truth, guess, confusion[truth, guess], classes=inputs.n_classes)
+        atoms = incidence.of_indicators(inputs.labels != 0, inputs.scores > THRESHOLD)
+    else:
+        atoms = incidence.of_confusion(evaluation.confusion)
+    found = {"f1_macro": f1_interval(atoms, draws)}
+    for key in ("roc_auc", "roc_auc_macro"):
+        if key in evaluation.metrics:
+            interval = percentile_interval(draw(ranking_metric(inputs, key, threads=draws.threads), draws)[1])
+            found |= {} if interval is None else {key: interval}
+    return found

@@ -1,7 +1,8 @@
-"""Stored predictions as arrays again: the inverse of `predictions_frame`, as far as it keeps everything."""
+"""Reading the table of predictions back: the labels, and the scores or as much of them as was stored."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,83 +13,75 @@ import pandas as pd
 
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.metrics.groups import Ints
+from mlflow_pt_eval.metrics.inputs import Scores, complain
 from mlflow_pt_eval.metrics.predictions import guess_task
+from mlflow_pt_eval.metrics.probability import TOP
 from mlflow_pt_eval.metrics.result import Floats
 from mlflow_pt_eval.names import Task
 
+TOPS = tuple(f"top_{place + 1}" for place in range(TOP))
+
 
 @dataclass(frozen=True, eq=False)
-class StoredOutputs:
-    """What one model gave for each sample, in the data's order, as the functions of `pairs` take it.
+class Stored:
+    """A table of predictions, its task and class names; `scores` (N, K) where all were stored."""
 
-    `labels` are int64 (N,), for a multilabel task (N, K) of 0 and 1. `outputs` are the scores, float32 (N, K), where
-    all of them are stored (up to 100 classes), else the predictions in the labels' shape. `losses` are (N,) or None.
+    table: pd.DataFrame
+    task: Task
+    class_names: tuple[str, ...]
+    scores: Scores | None
+
+    @property
+    def labels(self) -> npt.NDArray[Any]:
+        """The labels as `evaluate_scores` takes them; BadInput if one is none of the classes."""
+        return self._classes("label")
+
+    @property
+    def predictions(self) -> npt.NDArray[Any]:
+        """The predictions, in the labels' form."""
+        return self._classes("prediction")
+
+    @property
+    def losses(self) -> Floats | None:
+        """Each sample's loss, float64 (N,), where there was a criterion."""
+        return self.column("loss") if "loss" in self.table else None
+
+    def column(self, name: str, dtype: type[np.floating[Any]] = np.float64) -> npt.NDArray[Any]:
+        """Return a column of numbers; BadInput if it is missing."""
+        need(self.table, [name])
+        return self.table[name].to_numpy(dtype)
+
+    def _classes(self, name: str) -> npt.NDArray[Any]:
+        values = self.table[name]
+        flat = np.concatenate(values.to_numpy()) if self.task == "multilabel" else values.to_numpy()
+        beyond = (flat < 0) | (flat >= len(self.class_names))
+        complain(flat, beyond, f"{name}s", f"outside 0 … {len(self.class_names) - 1}", "name all classes")
+        return indicators(values, len(self.class_names)) if self.task == "multilabel" else flat
+
+
+def read(frame: pd.DataFrame | str | Path, *, task: Task | None, class_names: Sequence[str] | None) -> Stored:
+    """Read a frame of `predictions_frame`, or the parquet file of one; NotFound or BadInput if it is none.
+
+    `task` and `class_names` are those stored beside the table unless given; without any, the columns tell.
     """
-
-    index: npt.NDArray[Any]
-    labels: Ints
-    outputs: npt.NDArray[Any]
-    losses: Floats | None
-
-
-def stored_outputs(frame: pd.DataFrame | str | Path) -> StoredOutputs:
-    """Read a frame of `predictions_frame`, or the parquet file of one; NotFound or BadInput where it is none."""
-    table = read_table(frame)
-    columns, several = probability_columns(table), task_of(table) == "multilabel"
-    classes = len(columns) or len(table.attrs.get("class_names", ()))
-    labels, guess = (
-        indicators(table[name], classes) if several else table[name].to_numpy(np.int64)
-        for name in ("label", "prediction")
-    )
-    return StoredOutputs(
-        index=table["index"].to_numpy(),
-        labels=labels,
-        outputs=table[columns].to_numpy(np.float32) if columns else guess,
-        losses=table["loss"].to_numpy(np.float64) if "loss" in table else None,
-    )
-
-
-def outputs_for(metric: str, candidate: StoredOutputs, baseline: StoredOutputs) -> tuple[npt.NDArray[Any], ...]:
-    """Return labels, the candidate's and the baseline's outputs (or losses) as `paired_difference` takes them.
-
-    BadInput unless both hold the same labels in the same order, and losses where the metric is `loss`.
-    """
-    if not np.array_equal(candidate.labels, baseline.labels):
-        raise BadInput(
-            f"the stored predictions are of different samples ({len(candidate.labels)} and {len(baseline.labels)} "
-            "rows, or other labels): evaluate both models again on the same data."
-        )
-    if metric != "loss":
-        return candidate.labels, candidate.outputs, baseline.outputs
-    if candidate.losses is None or baseline.losses is None:
-        raise BadInput("the stored predictions hold no losses: evaluate both models with a criterion.")
-    return candidate.labels, candidate.losses, baseline.losses
-
-
-def read_table(frame: pd.DataFrame | str | Path) -> pd.DataFrame:
-    """Return the table with its labels and predictions; NotFound or BadInput where it is none."""
-    if not isinstance(frame, pd.DataFrame):
-        if not Path(frame).is_file():
-            raise NotFound(f"there is no file {str(frame)!r}: give a predictions.parquet.")
-        frame = pd.read_parquet(frame)
-    if missing := {"label", "prediction"} - set(frame.columns):
-        raise BadInput(f"the predictions have no column {min(missing)!r}: write them with predictions_frame.")
-    if not len(frame):
+    table = _table(frame)
+    need(table, ["label", "prediction"])
+    if not len(table):
         raise BadInput("the predictions have 0 rows: give at least one.")
-    return frame
+    places = [int(name[12:]) for name in table.columns if name.startswith("probability_") and name[12:].isdecimal()]
+    columns = [f"probability_{place}" for place in range(max(places, default=-1) + 1)]
+    need(table, columns)
+    kind = task or table.attrs.get("task") or guess_task(1 + _holds_lists(table["label"]), (len(table), len(columns)))
+    names = class_names if class_names is not None else table.attrs.get("class_names")
+    scores = table[columns].to_numpy(np.float32) if columns else None
+    count = len(columns) or _count(table)
+    return Stored(table, kind, tuple(map(str, range(count) if names is None else names)), scores)
 
 
-def probability_columns(table: pd.DataFrame) -> list[str]:
-    """Return the columns with the probability of each class, in the classes' order; none where not all are stored."""
-    places = sum(name.removeprefix("probability_").isdecimal() for name in table.columns)
-    return [f"probability_{place}" for place in range(places)]
-
-
-def task_of(table: pd.DataFrame) -> Task:
-    """Return the task that is stored with the table, or that its columns have the form of."""
-    dimensions = 2 if table["label"].dtype == object else 1
-    stored: Task | None = table.attrs.get("task")
-    return stored or guess_task(dimensions, (len(table), len(probability_columns(table))))
+def need(table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Raise BadInput for the first of *columns* that *table* lacks."""
+    if missing := [name for name in columns if name not in table.columns]:
+        raise BadInput(f"the predictions have no column {missing[0]!r}: write them with predictions_frame.")
 
 
 def indicators(lists: pd.Series[Any], labels: int) -> Ints:
@@ -96,3 +89,21 @@ def indicators(lists: pd.Series[Any], labels: int) -> Ints:
     marks = np.zeros((len(lists), labels), np.int64)
     marks[np.repeat(np.arange(len(lists)), lists.str.len()), np.concatenate(lists.to_numpy()).astype(np.int64)] = 1
     return marks
+
+
+def _table(frame: pd.DataFrame | str | Path) -> pd.DataFrame:
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    if not Path(frame).is_file():
+        raise NotFound(f"there is no file {str(frame)!r}: give a predictions.parquet.")
+    return pd.read_parquet(frame)
+
+
+def _holds_lists(column: pd.Series[Any]) -> bool:
+    return column.dtype == object
+
+
+def _count(table: pd.DataFrame) -> int:
+    """Count the classes that the stored ones show there are."""
+    shown = (table[name] for name in ("label", "prediction", *TOPS) if name in table.columns)
+    return 1 + int(max(column.explode().max() if _holds_lists(column) else column.max() for column in shown))

@@ -1,0 +1,165 @@
+"""The stored predictions: complete, and enough to compute an evaluation again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from metric_cases import Array, several, single
+
+from mlflow_pt_eval.errors import BadInput, NotFound
+from mlflow_pt_eval.metrics import Evaluation, evaluate_scores, predictions_frame
+from mlflow_pt_eval.metrics.stored import read
+from mlflow_pt_eval.names import Task
+
+NEEDS_ALL = {"roc_auc_macro", "roc_auc_weighted", "average_precision_macro", "brier_score"}
+CASES: dict[str, tuple[Task, tuple[Array, Array]]] = {
+    "binary": ("binary", single(1, 90, 2)),
+    "multiclass": ("multiclass", single(2, 90, 7, "tied")),
+    "two classes": ("multiclass", single(3, 90, 2)),
+    "multilabel": ("multilabel", several(4, 90, 5)),
+    "one label": ("multilabel", several(5, 90, 1)),
+}
+
+
+def text(evaluation: Evaluation) -> str:
+    """Return all of an evaluation."""
+    return json.dumps(evaluation.to_json())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_up_to_100_classes_everything_comes_back(name: str, tmp_path: Path) -> None:
+    """From the parquet file alone: task, names, losses, numbers, curves and intervals are the same."""
+    task, (labels, scores) = CASES[name]
+    names, losses = [f"class {index}" for index in range(scores.shape[1])], np.linspace(0, 3, len(labels))
+    path = tmp_path / "predictions.parquet"
+    predictions_frame(labels, scores, task=task, class_names=names, losses=losses).to_parquet(path, index=False)
+    before = evaluate_scores(labels, scores, task=task, class_names=names, losses=losses, bootstrap=50, micro=True)
+    assert text(Evaluation.from_predictions(path, bootstrap=50, micro=True)) == text(before)
+
+
+def test_above_100_classes_what_can_be_had_comes_back(tmp_path: Path) -> None:
+    """Label metrics, losses, calibration and top 5 exactly; what needs all probabilities is left out, and said."""
+    labels, scores = single(6, 400, 130, "tied")
+    before = evaluate_scores(labels, scores, task="multiclass", bootstrap=0)
+    path = tmp_path / "predictions.parquet"
+    predictions_frame(labels, scores).to_parquet(path)
+    after = Evaluation.from_predictions(path)
+    assert before.metrics.keys() - after.metrics.keys() == NEEDS_ALL
+    assert after.metrics == pytest.approx({key: before.metrics[key] for key in after.metrics}, abs=1e-12)
+    assert np.array_equal(after.confusion, before.confusion)
+    assert "ROC-AUC" in after.warnings[0]
+    assert set(after.intervals) == {"accuracy", "f1_macro"}
+
+
+def test_above_100_labels_the_label_metrics_come_back() -> None:
+    """The lists of labels that are set are all that it takes."""
+    truth, scores = several(7, 60, 120)
+    before = evaluate_scores(truth, scores, task="multilabel", bootstrap=0)
+    after = Evaluation.from_predictions(predictions_frame(truth, scores), bootstrap=50)
+    assert after.metrics == {key: before.metrics[key] for key in after.metrics}
+    assert {"accuracy", "hamming_loss", "f1_micro", "f1_samples"} <= after.metrics.keys()
+    assert np.array_equal(after.confusion, before.confusion)
+    assert set(after.intervals) == {"accuracy", "f1_macro"}
+
+
+def test_the_columns_are_the_contracts() -> None:
+    """Each class's probability up to 100 classes, above of the label, the prediction and the five highest."""
+    few = predictions_frame(*single(1, 5, 3))
+    assert list(few.columns) == ["index", "label", "prediction", *(f"probability_{index}" for index in range(3))]
+    many = predictions_frame(*single(1, 5, 101))
+    tops = [f"top_{place}" for place in range(1, 6)]
+    assert list(many.columns) == [
+        *("index", "label", "prediction", "probability_label", "probability_prediction"),
+        *tops,
+        *(f"{top}_probability" for top in tops),
+    ]
+    assert (many["top_1_probability"] == many["probability_prediction"]).all()
+    assert many["probability_label"].dtype == np.float32
+
+
+def test_of_equal_scores_the_later_class_stands_higher_in_the_top() -> None:
+    """As scikit-learn's top_k_accuracy_score ranks, so that it can be computed again."""
+    scores = np.full((1, 200), 1 / 200, np.float32)
+    frame = predictions_frame([0], scores)
+    assert [frame[f"top_{place}"].item() for place in range(1, 6)] == [199, 198, 197, 196, 195]
+
+
+def test_the_index_is_the_places_unless_given() -> None:
+    """It says which sample a row is of."""
+    labels, scores = single(1, 4, 2)
+    assert predictions_frame(labels, scores)["index"].tolist() == [0, 1, 2, 3]
+    assert predictions_frame(labels, scores, index=["a", "b", "c", "d"])["index"].tolist() == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("column", ["index", "losses"])
+def test_columns_of_other_lengths_are_refused(column: str) -> None:
+    """A shifted column would put one sample's numbers to another."""
+    labels, scores = single(1, 4, 2)
+    with pytest.raises(BadInput, match="has 3 values, there are 4 samples"):
+        predictions_frame(labels, scores, **{column: [1, 2, 3]})
+
+
+def test_a_frame_without_attributes_is_understood() -> None:
+    """Other tools drop what pandas keeps beside a table: the columns say enough."""
+    for _, (labels, scores) in CASES.values():
+        frame = predictions_frame(labels, scores)
+        frame.attrs = {}
+        task = predictions_frame(labels, scores).attrs["task"]
+        assert Evaluation.from_predictions(frame, bootstrap=0).task == task
+
+
+def test_names_given_replace_those_stored() -> None:
+    """Names are for people and may be put right afterwards."""
+    frame = predictions_frame(*single(1, 4, 2), class_names=["a", "b"])
+    assert Evaluation.from_predictions(frame, class_names=["x", "y"], bootstrap=0).class_names == ("x", "y")
+
+
+def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
+    """With the path."""
+    with pytest.raises(NotFound, match=r"nowhere\.parquet"):
+        Evaluation.from_predictions(tmp_path / "nowhere.parquet")
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame({"label": [0]}), "no column 'prediction'"),
+        (predictions_frame(*single(1, 3, 2))[:0], "0 rows"),
+        (predictions_frame(*single(1, 3, 120)).drop(columns="top_3"), "no column 'top_3'"),
+        (predictions_frame(*single(1, 3, 3)).drop(columns="probability_1"), "no column 'probability_1'"),
+        (predictions_frame(*single(1, 3, 120)).assign(label=500), r"labels\[0\] is 500"),
+        (predictions_frame(*several(1, 3, 120)).assign(label=[np.array([500])] * 3), "500"),
+    ],
+)
+def test_other_tables_are_refused(frame: pd.DataFrame, said: str) -> None:
+    """One line that says what is missing or wrong."""
+    with pytest.raises(BadInput, match=said):
+        Evaluation.from_predictions(frame)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_labels_and_scores_come_back_for_a_comparison(name: str) -> None:
+    """As they were."""
+    task, (labels, scores) = CASES[name]
+    found = read(predictions_frame(labels, scores, task=task), task=None, class_names=None)
+    assert np.array_equal(found.labels, labels)
+    assert np.array_equal(found.scores, scores)
+    assert found.losses is None
+
+
+def test_above_100_classes_the_predictions_come_back() -> None:
+    """They are all that a comparison of label metrics needs."""
+    labels, scores = single(6, 40, 130)
+    found = read(predictions_frame(labels, scores, losses=labels * 0.5), task=None, class_names=None)
+    assert found.scores is None
+    assert np.array_equal(found.labels, labels)
+    assert np.array_equal(found.predictions, scores.argmax(axis=1))
+    assert np.array_equal(found.losses, labels * 0.5)
+    truth, marks = several(6, 40, 130)
+    found = read(predictions_frame(truth, marks), task=None, class_names=None)
+    assert np.array_equal(found.labels, truth)
+    assert np.array_equal(found.predictions, marks > 0.5)

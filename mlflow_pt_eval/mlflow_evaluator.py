@@ -45,7 +45,7 @@ class Evaluator(ModelEvaluator):
         """
         from mlflow_pt_eval.evaluation.subject import Subject
         from mlflow_pt_eval.evaluation.work import Request, compute_and_log
-        from mlflow_pt_eval.tracking.evaluation_log import evaluation_run, flat_metrics
+        from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, flat_metrics
         from mlflow_pt_eval.tracking.store import connect
 
         options = _checked(model, evaluator_config or {}, kwargs)
@@ -56,7 +56,7 @@ class Evaluator(ModelEvaluator):
         )
         uri = None if model_id is None else f"models:/{model_id}"
         subject = Subject(module=_module(model, dataset.features_data), uri=uri, model_id=model_id)
-        with evaluation_run(connect(), run_id=run_id, experiment_name=None, run_name=None, training_run_id=None) as run:
+        with evaluation_run(connect(), RunChoice(run_id=run_id)) as run:
             found = compute_and_log(run, subject, request)
         return EvaluationResult(flat_metrics(found), artifacts_of(run), run.run_id)
 

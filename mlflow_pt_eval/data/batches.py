@@ -32,7 +32,8 @@ class Arrays:
     """Data that is whole tensors: batches are slices (or, with *index*, gathered rows), without a copy of the rest.
 
     The first dimension of *inputs*' tensors counts samples; *targets* and *labels* belong to the samples already
-    in their final order, *index* (int64, (N,)) gives the rows of *inputs*.
+    in their final order, *index* (int64, (N,)) gives the rows of *inputs*. *offset* is the first sample's number in
+    the whole, where this is a part of it.
     """
 
     inputs: Inputs
@@ -42,6 +43,7 @@ class Arrays:
     name: str
     index: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
+    offset: int = 0
 
     @property
     def n_samples(self) -> int:
@@ -70,17 +72,21 @@ class Arrays:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Stream:
-    """Data that a loader gives batch by batch, in the order it has; *n_samples* is None where nobody knows."""
+    """Data that a loader gives batch by batch, in the order it has; *n_samples* is None where nobody knows.
+
+    *offset* is the first sample's number in the whole, where this is a part of it.
+    """
 
     loader: Iterable[Any]
     n_samples: int | None
     name: str
     class_index: ClassIndex | None = None
     notes: tuple[str, ...] = ()
+    offset: int = 0
 
     def batches(self) -> Iterator[Batch]:
         """Give every sample once, as the loader does."""
-        start = 0
+        start = self.offset
         for raw in self.loader:
             inputs, targets = split(raw)
             batch = self._batch(as_inputs(inputs), targets, start)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +16,12 @@ from mlflow_pt_eval.evaluation.work import RESAMPLES, Request, compute, compute_
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.names import Outputs, Task, check_metric_key
 from mlflow_pt_eval.predict.loss import Criterion
+from mlflow_pt_eval.predict.ranks import Ranks, agreed
 from mlflow_pt_eval.predict.run import Progress
 from mlflow_pt_eval.state import preserved_rng
-from mlflow_pt_eval.tracking.evaluation_log import evaluation_run, tag_evaluated
-from mlflow_pt_eval.tracking.store import connect
+from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, tag_evaluated
+from mlflow_pt_eval.tracking.runs import OpenRun
+from mlflow_pt_eval.tracking.store import Store, connect
 
 
 def evaluate(
@@ -41,6 +45,7 @@ def evaluate(
     run_name: str | None = None,
     dataset_name: str | None = None,
     progress: Progress = "auto",
+    distributed: bool = False,
 ) -> Evaluation:
     """Evaluate a model on data and, with *log*, record it as an MLflow run.
 
@@ -55,34 +60,34 @@ def evaluate(
 
     With *log*: metrics (`<split>_accuracy` …), figures, report and predictions go to *run_id*, to the run that the
     caller is in, or to a new one; a version's tags show its last evaluation on the split `test`. On an error a run
-    opened for it ends as FAILED with the reason, and holds no metrics. Errors: BadInput, NotFound, StoreUnavailable …
+    opened for it ends as FAILED with the reason, and holds no metrics.
+    With *distributed* every process of a torch.distributed job calls this; each sample goes through one of them, rank
+    0 alone writes, and all return what a single process would, to the last bit.
+    Errors: BadInput, NotFound, StoreUnavailable, RankFailed, and what loading the model raises.
     """
     check_metric_key(f"{split}_accuracy")
     resamples = (RESAMPLES if log else 0) if bootstrap is None else bootstrap
     request = Request(
         data=data, task=task, outputs=outputs, class_names=class_names, classes=classes, target=target, split=split,
         device=device, batch_size=batch_size, criterion=criterion, bootstrap=resamples, progress=progress,
-        dataset_name=dataset_name,
+        dataset_name=dataset_name, distributed=distributed,
     )  # fmt: skip
+    ranks = Ranks.current() if distributed else None
+    writes = log and (ranks is None or ranks.is_first)
+    choice = RunChoice(run_id=run_id, experiment_name=experiment_name, run_name=run_name)
     with preserved_rng():
-        store = connect() if log or not isinstance(model_or_uri, nn.Module) else None
-        subject = subject_of(store, model_or_uri, into=into, device=device)
-        if not log or store is None:
-            return compute(subject, request, digest=False)[0]
-        with evaluation_run(
-            store,
-            run_id=run_id,
-            experiment_name=experiment_name,
-            run_name=run_name or _run_name(subject, split),
-            training_run_id=subject.run_id,
-        ) as run:
-            evaluation = compute_and_log(run, subject, request)
-        if subject.name is not None and subject.version is not None:
-            tag_evaluated(store, evaluation, run.run_id, subject.name, subject.version)
+        with ExitStack() as stack:
+            with agreed(ranks):
+                store = connect() if writes or not isinstance(model_or_uri, nn.Module) else None
+                subject = subject_of(store, model_or_uri, into=into, device=device)
+                run = stack.enter_context(_run(store, subject, choice, split)) if store and writes else None
+            evaluation = compute_and_log(run, subject, request) if run else compute(subject, request, digest=log)[0]
+        if run is not None and subject.name is not None and subject.version is not None:
+            tag_evaluated(run, evaluation, subject.name, subject.version)
         return evaluation
 
 
-def _run_name(subject: Subject, split: str) -> str:
-    if subject.name is not None:
-        return f"evaluate {subject.name}/{subject.version} on {split}"
-    return f"evaluate on {split}"
+def _run(store: Store, subject: Subject, choice: RunChoice, split: str) -> AbstractContextManager[OpenRun]:
+    what = "" if subject.name is None else f" {subject.name}/{subject.version}"
+    named = replace(choice, run_name=choice.run_name or f"evaluate{what} on {split}")
+    return evaluation_run(store, named, training_run_id=subject.run_id)

@@ -20,6 +20,7 @@ from mlflow_pt_eval.metrics import Evaluation, evaluate_scores, predictions_fram
 from mlflow_pt_eval.names import PREDICTIONS_PARQUET, Outputs, Task
 from mlflow_pt_eval.predict import Predictions, predict
 from mlflow_pt_eval.predict.loss import Criterion
+from mlflow_pt_eval.predict.ranks import Ranks, agreed
 from mlflow_pt_eval.predict.run import Progress
 from mlflow_pt_eval.tracking.datasets import present_model
 from mlflow_pt_eval.tracking.evaluation_log import log_evaluation
@@ -46,6 +47,7 @@ class Request:
     bootstrap: int = RESAMPLES
     progress: Progress = "auto"
     dataset_name: str | None = None
+    distributed: bool = False
 
     @property
     def source(self) -> str:
@@ -56,24 +58,10 @@ class Request:
 def compute(subject: Subject, request: Request, *, digest: bool) -> tuple[Evaluation, Predictions, Data]:
     """Predict and evaluate; with *digest* also what only a logged evaluation needs."""
     names = request.class_names or subject.class_names
-    data = load_data(
-        request.data,
-        target=request.target,
-        batch_size=request.batch_size,
-        classes=request.classes,
-        class_names=names,
-        name=request.dataset_name,
-    )
-    found = predict(
-        subject.module,
-        data,
-        task=request.task,
-        outputs=(subject.outputs or "auto") if request.outputs == "auto" else request.outputs,
-        device=request.device,
-        criterion=request.criterion,
-        progress=request.progress,
-        digest=digest,
-    )
+    ranks = Ranks.current() if request.distributed else None
+    with agreed(ranks):
+        data = _load(request, names)
+    found = _predict(subject, data, request, digest)
     evaluation = evaluate_scores(
         found.labels,
         found.scores,
@@ -83,7 +71,7 @@ def compute(subject: Subject, request: Request, *, digest: bool) -> tuple[Evalua
         bootstrap=request.bootstrap,
         micro=digest,
     )
-    for warning in evaluation.warnings:
+    for warning in evaluation.warnings if ranks is None or ranks.is_first else ():
         _log.warning(warning)
     evaluation = replace(
         evaluation,
@@ -94,6 +82,32 @@ def compute(subject: Subject, request: Request, *, digest: bool) -> tuple[Evalua
         warnings=(*found.notes, *evaluation.warnings),
     )
     return evaluation, found, data
+
+
+def _load(request: Request, names: Sequence[str] | None) -> Data:
+    return load_data(
+        request.data,
+        target=request.target,
+        batch_size=request.batch_size,
+        classes=request.classes,
+        class_names=names,
+        name=request.dataset_name,
+    )
+
+
+def _predict(subject: Subject, data: Data, request: Request, digest: bool) -> Predictions:
+    recorded = subject.outputs or "auto"
+    return predict(
+        subject.module,
+        data,
+        task=request.task,
+        outputs=recorded if request.outputs == "auto" else request.outputs,
+        device=request.device,
+        criterion=request.criterion,
+        progress=request.progress,
+        digest=digest,
+        distributed=request.distributed,
+    )
 
 
 def compute_and_log(run: OpenRun, subject: Subject, request: Request) -> Evaluation:

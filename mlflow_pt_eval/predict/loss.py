@@ -38,13 +38,24 @@ class AverageLoss:
         self._sums.append(value)
         self._weights.append(weight)
 
+    def parts(self) -> torch.Tensor:
+        """Return each batch's value and weight in one float64 tensor (B, 2) on the CPU."""
+        if not self._sums:
+            return torch.empty(0, 2, dtype=torch.float64)
+        # Of one criterion all weights are tensors, or none is.
+        tensors = [weight for weight in self._weights if isinstance(weight, torch.Tensor)]
+        weights = torch.stack(tensors).double() if tensors else torch.tensor(self._weights, dtype=torch.float64)
+        return torch.stack([torch.stack(self._sums).cpu(), weights.cpu()], dim=1)
+
     def result(self) -> float:
         """Return the average; NaN where nothing counted."""
-        counted = float(sum(weight for weight in self._weights if isinstance(weight, int)))
-        tensors = [weight.double() for weight in self._weights if isinstance(weight, torch.Tensor)]
-        if tensors:
-            counted += float(torch.stack(tensors).sum())
-        return float(torch.stack(self._sums).sum()) / counted if counted else math.nan
+        return average(self.parts())
+
+
+def average(parts: torch.Tensor) -> float:
+    """Return the average that `AverageLoss.parts` stand for, be they of one process or of several in their order."""
+    value, weight = parts.sum(dim=0).tolist()
+    return value / weight if weight else math.nan
 
 
 def fitting(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:

@@ -63,15 +63,18 @@ class Scores:
     Softmax for classes, sigmoid for one logit (giving the columns 1 - p and p) and for multilabel; nothing for
     probabilities. With *outputs* "auto" they are probabilities only if every value is in [0, 1] and, for classes,
     every row adds up to 1; that is known at the end.
+    With *hold* everything stays raw until `finish`.
     Errors: BadInput with the sample's number and the value for NaN, infinities, and what is no probability.
     """
 
-    def __init__(self, task: Task, outputs: Outputs | Literal["auto"], width: int, capacity: int | None) -> None:
+    def __init__(
+        self, task: Task, outputs: Outputs | Literal["auto"], width: int, capacity: int | None, *, hold: bool = False
+    ) -> None:
         self.task, self.width = task, width
         self._known: Outputs | None = None if outputs == "auto" else outputs
         self._columns = 2 if width == 1 else width
         self._array = torch.empty(capacity or 1024, self._columns)
-        self._rows = max(1, _BLOCK // self._columns)
+        self._rows, self._hold = max(1, _BLOCK // self._columns), hold
         self._filled = self._settled = 0
 
     @property
@@ -96,16 +99,25 @@ class Scores:
             self._grow(end)
         self._raw(slice(self._filled, end)).copy_(scores.reshape(n_samples, self.width))
         self._filled = end
-        while self._filled - self._settled >= self._rows:
-            self._settle(self._settled + self._rows)
+        if not self._hold:
+            self._settle_whole_blocks()
+
+    def raw(self) -> torch.Tensor:
+        """Return the raw outputs, (n, K) or (n, 1), of scores that are held."""
+        return self._raw(slice(0, self._filled))
 
     def finish(self) -> npt.NDArray[np.float32]:
         """Return the scores, (N, K)."""
+        self._settle_whole_blocks()
         if self._filled > self._settled:
             self._settle(self._filled)
         if self.outputs == "probabilities" and self.width == 1:
             torch.sub(1.0, self._array[:, 1], out=self._array[:, 0])
         return self._array[: self._filled].numpy()
+
+    def _settle_whole_blocks(self) -> None:
+        while self._filled - self._settled >= self._rows:
+            self._settle(self._settled + self._rows)
 
     def _grow(self, needed: int) -> None:
         larger = torch.empty(max(needed, 2 * len(self._array)), self._columns)

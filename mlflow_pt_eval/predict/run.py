@@ -4,61 +4,28 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from mlflow_pt_eval.data import Arrays, Data, Stream, load_data
-from mlflow_pt_eval.data.batches import Batch
-from mlflow_pt_eval.data.digest import Digest, digesting
-from mlflow_pt_eval.data.labels import Labels, check_range
+from mlflow_pt_eval.data import Arrays, Data, Stream, load_data, share
+from mlflow_pt_eval.data.digest import digest as digest_of
+from mlflow_pt_eval.data.digest import digesting
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import Outputs, Task
-from mlflow_pt_eval.predict.forward import Forward
+from mlflow_pt_eval.predict.gathering import Gathered, Predictions
 from mlflow_pt_eval.predict.guard import untouched
-from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, fitting
+from mlflow_pt_eval.predict.loss import Criterion
 from mlflow_pt_eval.predict.model import choose_device, evaluating
-from mlflow_pt_eval.predict.outputs import Scores, first_shape, infer_task
+from mlflow_pt_eval.predict.ranks import Ranks, agreed
 
 Progress = bool | Literal["auto"]
-
-_OUTPUTS_NOTES: dict[Outputs, str] = {
-    "logits": "the model's outputs were taken as logits, since they are not all probabilities; outputs= states it",
-    "probabilities": "the model's outputs were taken as probabilities, since all of them could be; outputs= states it",
-}
 _log = logging.getLogger("mlflow_pt_eval")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Predictions:
-    """What a model gave for data: *labels* (N,) or, multilabel, (N, K) int64; *scores* (N, K) float32 in [0, 1].
-
-    For binary K is 2, the columns of class 0 and 1. *loss* is the criterion's average, *digest* the data's (each
-    None if it was not asked for), *seconds* the whole pass. *notes* holds each thing that had to be said once.
-    """
-
-    labels: Labels
-    scores: npt.NDArray[np.float32]
-    task: Task
-    outputs: Outputs
-    data_name: str
-    seconds: float
-    loss: float | None = None
-    digest: str | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def samples_per_second(self) -> float:
-        """The pass's throughput."""
-        return len(self.labels) / self.seconds
 
 
 def predict(
@@ -72,6 +39,7 @@ def predict(
     criterion: Criterion | None = None,
     progress: Progress = "auto",
     digest: bool = False,
+    distributed: bool = False,
 ) -> Predictions:
     """Run *model* over *data* (`Data`, or what `load_data` takes) and return labels and scores.
 
@@ -82,90 +50,40 @@ def predict(
     *outputs* "auto": probabilities if all are in [0, 1] and rows add up to 1, else logits; which is said.
     The criterion gets the model's outputs and the labels as the data has them; integer labels, one for each output,
     in the outputs' dtype and shape. *progress* "auto" shows a bar on a terminal only.
+    With *distributed* every process of the job calls this with the same arguments; each sample goes through one of
+    them, and all return what a single process would, to the last bit.
     Scores depend on the batch size only as far as the model's own forward pass does (BLAS may choose another
-    kernel). Errors: BadInput, with the sample's number where one is to blame.
+    kernel). Errors: BadInput, with the sample's number where one is to blame; RankFailed where another process failed.
     """
-    data = data if isinstance(data, Arrays | Stream) else load_data(data, batch_size=batch_size)
     _check_choices(task, outputs)
-    for note in data.notes:
-        _log.warning(note)
-    with ExitStack() as stack:
-        bar = stack.enter_context(_bar(data.n_samples, progress))
-        hasher = stack.enter_context(digesting()) if digest else None
-        stack.enter_context(untouched(data.loader if isinstance(data, Stream) else None))
-        stack.enter_context(evaluating(model))
-        run = _Pass(model, data, choose_device(model, device), task, outputs, criterion)
-        run.read(hasher, bar)
-        return run.result(None if hasher is None else hasher.hexdigest())
+    ranks = Ranks.current() if distributed else None
+    with agreed(ranks):
+        data = data if isinstance(data, Arrays | Stream) else load_data(data, batch_size=batch_size)
+        mine = data if ranks is None else share(data, ranks.rank, ranks.size)
+        for note in data.notes if ranks is None or ranks.is_first else ():
+            _log.warning(note)
+        gathered = Gathered(mine, choose_device(model, device), task, outputs, criterion, ranks)
+        with ExitStack() as stack:
+            done = stack.enter_context(_bar(mine.n_samples, progress))
+            hasher = stack.enter_context(digesting()) if digest and ranks is None else None
+            stack.enter_context(untouched(mine.loader if isinstance(mine, Stream) else None))
+            stack.enter_context(evaluating(model))
+            gathered.read(model, hasher, done)
+            hashed = None if hasher is None else hasher.hexdigest()
+    found = gathered.result()
+    if ranks is not None and digest:
+        hashed = _digest_of_first(ranks, data)
+    return replace(found, digest=hashed)
 
 
-class _Pass:
-    """One pass of a model over data: what has been gathered so far."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        data: Data,
-        device: torch.device,
-        task: Task | Literal["auto"],
-        outputs: Outputs | Literal["auto"],
-        criterion: Criterion | None,
-    ) -> None:
-        self._data, self._device, self._wanted, self._outputs = data, device, task, outputs
-        self._forward = Forward(model, device)
-        self._loss = None if criterion is None else AverageLoss(criterion)
-        self._scores: Scores | None = None
-        self._labels: list[Labels] = []
-        self._count = 0
-        self._begin = time.perf_counter()
-
-    def read(self, hasher: Digest | None, bar: Callable[[int], object]) -> None:
-        for batch in self._data.batches():
-            if hasher is not None:
-                hasher.update(batch)
-            for rows, scores in self._forward(batch, self._count):
-                self._take(batch, rows, scores)
-            self._labels.append(batch.labels)
-            self._count += len(batch.labels)
-            bar(len(batch.labels))
-
-    def _take(self, batch: Batch, rows: slice, scores: torch.Tensor) -> None:
-        if self._scores is None:
-            scores = first_shape(scores, batch.labels[rows])
-            self._scores = self._start(scores, batch.labels)
-        if isinstance(self._data, Stream):
-            check_range(batch.labels[rows], self._scores.n_classes, start=self._count + rows.start)
-        self._scores.add(scores, rows.stop - rows.start)
-        if self._loss is not None:
-            targets = batch.targets[rows].to(self._device, non_blocking=True)
-            self._loss.add(scores, fitting(targets, scores))
-
-    def _start(self, scores: torch.Tensor, labels: Labels) -> Scores:
-        width = 1 if scores.ndim == 1 else scores.shape[1]
-        begun = Scores(infer_task(self._wanted, scores, labels), self._outputs, width, self._data.n_samples)
-        if isinstance(self._data, Arrays):
-            check_range(self._data.labels, begun.n_classes)
-        return begun
-
-    def result(self, digest: str | None) -> Predictions:
-        if self._scores is None:
-            raise BadInput(f"the data ({self._data.name}) is empty: there is nothing to evaluate.")
-        scores = self._scores.finish()
-        notes = [*self._data.notes, *self._forward.notes]
-        if self._outputs == "auto":
-            notes.append(_OUTPUTS_NOTES[self._scores.outputs])
-            _log.warning(notes[-1])
-        return Predictions(
-            labels=np.concatenate(self._labels),
-            scores=scores,
-            task=self._scores.task,
-            outputs=self._scores.outputs,
-            data_name=self._data.name,
-            seconds=time.perf_counter() - self._begin,
-            loss=None if self._loss is None else self._loss.result(),
-            digest=digest,
-            notes=tuple(notes),
-        )
+def _digest_of_first(ranks: Ranks, data: Data) -> str:
+    """Return the digest, for which rank 0 reads all of the data: a hash goes through it in order."""
+    text = ""
+    with agreed(ranks), untouched(data.loader if isinstance(data, Stream) else None):
+        if ranks.is_first:
+            text = digest_of(data)
+    letters = torch.tensor(list(text.encode().ljust(32)), dtype=torch.uint8)
+    return bytes(ranks.from_first(letters).tolist()).decode()
 
 
 def _check_choices(task: str, outputs: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -35,22 +36,25 @@ _log = logging.getLogger("mlflow_pt_eval")
 _TEST = "test"  # the split whose result the registry page shows
 
 
+@dataclass(frozen=True, kw_only=True)
+class RunChoice:
+    """Which run an evaluation writes to: *run_id*, or a child of it where it has a kind already; else the run that
+    the caller is in, by the same rule; else a new one, with this name and in this experiment.
+    """
+
+    run_id: str | None = None
+    experiment_name: str | None = None
+    run_name: str | None = None
+
+
 @contextmanager
-def evaluation_run(
-    store: Store,
-    *,
-    run_id: str | None,
-    experiment_name: str | None,
-    run_name: str | None,
-    training_run_id: str | None,
-) -> Iterator[OpenRun]:
+def evaluation_run(store: Store, choice: RunChoice, *, training_run_id: str | None = None) -> Iterator[OpenRun]:
     """Open the run that an evaluation writes to, and end it truly: FINISHED, or FAILED with the reason in a tag.
 
-    *run_id* is the run to use, or, where that one already has a kind, the parent of the one to use; without it the
-    rules of `open_run` hold, with *training_run_id* as the parent where no other is.
+    *training_run_id* is its parent where no other is, if that run is still there.
     """
     with reaching(store, "the evaluation was not begun"):
-        run = _open(store, run_id, experiment_name, run_name, _present_run(store, training_run_id))
+        run = _open(store, choice, _present_run(store, training_run_id))
     try:
         yield run
     except BaseException as error:
@@ -131,16 +135,16 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float]:
     return flat
 
 
-def tag_evaluated(store: Store, evaluation: Evaluation, run_id: str, name: str, version: int) -> None:
+def tag_evaluated(run: OpenRun, evaluation: Evaluation, name: str, version: int) -> None:
     """Show a test evaluation on its version's page, which has no room for metrics."""
     if evaluation.split == _TEST and evaluation.dataset_digest is not None:
         tags = {
-            TAG_EVALUATION_RUN_ID: run_id,
+            TAG_EVALUATION_RUN_ID: run.run_id,
             TAG_DATASET_DIGEST: evaluation.dataset_digest,
             TAG_TEST_ACCURACY: f"{evaluation.metrics['accuracy']:.6g}",
         }
-        with reaching(store, f"the version {version} of {name} was not tagged"):
-            tag_version(store, name, version, tags)
+        with reaching(run.store, f"the version {version} of {name} was not tagged"):
+            tag_version(run.store, name, version, tags)
 
 
 def _metrics(evaluation: Evaluation, model_id: str | None) -> list[Metric]:
@@ -153,21 +157,20 @@ def _metrics(evaluation: Evaluation, model_id: str | None) -> list[Metric]:
     ]
 
 
-def _open(
-    store: Store, run_id: str | None, experiment_name: str | None, run_name: str | None, training_run_id: str | None
-) -> OpenRun:
-    tags = {TAG_KIND: KIND_EVALUATION}
-    if run_id is None:
+def _open(store: Store, choice: RunChoice, training_run_id: str | None) -> OpenRun:
+    experiment, name = choice.experiment_name, choice.run_name
+    if choice.run_id is None:
         return open_run(
             store,
             kind=KIND_EVALUATION,
-            experiment_name=experiment_name,
-            run_name=run_name,
+            experiment_name=experiment,
+            run_name=name,
             fallback_parent=training_run_id,
         )
-    given = get_run(store, run_id)
+    tags = {TAG_KIND: KIND_EVALUATION}
+    given = get_run(store, choice.run_id)
     if TAG_KIND in given.data.tags:
-        return create_run(store, tags, experiment_name, run_name, run_id)
+        return create_run(store, tags, experiment, name, choice.run_id)
     return adopt(store, given, tags)
 
 

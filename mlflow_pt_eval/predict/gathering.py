@@ -1,0 +1,157 @@
+"""One pass of a model over data, and what it gathers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mlflow_pt_eval.data import Arrays, Data, Stream
+from mlflow_pt_eval.data.batches import Batch
+from mlflow_pt_eval.data.digest import Digest
+from mlflow_pt_eval.data.labels import Labels, check_range
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.names import Outputs, Task
+from mlflow_pt_eval.predict.forward import Forward
+from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, average, fitting
+from mlflow_pt_eval.predict.outputs import Scores, first_shape, infer_task
+from mlflow_pt_eval.predict.ranks import Ranks
+
+TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
+_SAID: dict[Outputs, str] = {
+    "logits": "the model's outputs were taken as logits, since they are not all probabilities; outputs= states it",
+    "probabilities": "the model's outputs were taken as probabilities, since all of them could be; outputs= states it",
+}
+_log = logging.getLogger("mlflow_pt_eval")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predictions:
+    """What a model gave for data: *labels* (N,) or, multilabel, (N, K) int64; *scores* (N, K) float32 in [0, 1].
+
+    For binary K is 2, the columns of class 0 and 1. *loss* is the criterion's average, *digest* the data's (each
+    None if it was not asked for), *seconds* the whole pass. *notes* holds each thing that had to be said once.
+    """
+
+    labels: Labels
+    scores: npt.NDArray[np.float32]
+    task: Task
+    outputs: Outputs
+    data_name: str
+    seconds: float
+    loss: float | None = None
+    digest: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def samples_per_second(self) -> float:
+        """The pass's throughput."""
+        return len(self.labels) / self.seconds
+
+
+class Gathered:
+    """What a pass has gathered so far; with *ranks*, outputs stay raw until they are joined with the other ranks'."""
+
+    def __init__(
+        self,
+        data: Data,
+        device: torch.device,
+        task: Task | Literal["auto"],
+        outputs: Outputs | Literal["auto"],
+        criterion: Criterion | None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self._data, self._device, self._ranks = data, device, ranks
+        self._task, self._outputs = task, outputs
+        self._loss = None if criterion is None else AverageLoss(criterion)
+        self._scores: Scores | None = None
+        self._labels: list[Labels] = []
+        self._notes = list(data.notes)
+        self._begin = time.perf_counter()
+
+    def read(self, model: nn.Module, hasher: Digest | None, done: Callable[[int], object]) -> None:
+        """Send every batch of the data through *model*; *done* is told how many samples each has."""
+        forward, start = Forward(model, self._device), self._data.offset
+        for batch in self._data.batches():
+            if hasher is not None:
+                hasher.update(batch)
+            for rows, scores in forward(batch, start):
+                self._take(batch, rows, scores, start)
+            self._labels.append(batch.labels)
+            start += len(batch.labels)
+            done(len(batch.labels))
+        self._notes += forward.notes
+
+    def _take(self, batch: Batch, rows: slice, scores: torch.Tensor, start: int) -> None:
+        if self._scores is None:
+            scores = first_shape(scores, batch.labels[rows])
+            self._scores = self._start(scores, batch.labels)
+        if isinstance(self._data, Stream):
+            check_range(batch.labels[rows], self._scores.n_classes, start=start + rows.start)
+        self._scores.add(scores, rows.stop - rows.start)
+        if self._loss is not None:
+            targets = batch.targets[rows].to(self._device, non_blocking=True)
+            self._loss.add(scores, fitting(targets, scores))
+
+    def _start(self, scores: torch.Tensor, labels: Labels) -> Scores:
+        width = 1 if scores.ndim == 1 else scores.shape[1]
+        task = infer_task(self._task, scores, labels)
+        begun = Scores(task, self._outputs, width, self._data.n_samples, hold=self._ranks is not None)
+        if isinstance(self._data, Arrays):
+            check_range(self._data.labels, begun.n_classes, start=self._data.offset)
+        return begun
+
+    def result(self) -> Predictions:
+        """Return the predictions, which are the same on every rank; BadInput if there was no sample."""
+        if self._ranks is not None:
+            return self._joined(self._ranks)
+        loss = None if self._loss is None else self._loss.parts()
+        return self._predictions(self._begun(), np.concatenate(self._labels or [np.empty(0, np.int64)]), loss)
+
+    def _joined(self, ranks: Ranks) -> Predictions:
+        width, task = self._form(ranks)
+        raw = ranks.gather(torch.empty(0, width) if self._scores is None else self._scores.raw())
+        columns = (width,) if task == "multilabel" else ()
+        mine = np.concatenate([np.empty((0, *columns), np.int64), *self._labels])
+        labels = ranks.gather(torch.from_numpy(mine)).numpy()
+        loss = None if self._loss is None else ranks.gather(self._loss.parts())
+        scores = Scores(task, self._outputs, width, len(raw), hold=True)
+        scores.add(raw, len(raw))
+        return self._predictions(scores, labels, loss)
+
+    def _form(self, ranks: Ranks) -> tuple[int, Task]:
+        """Return rank 0's width and task: another rank's share may be empty, its own only if all are."""
+        mine = [0, 0] if self._scores is None else [self._scores.width, TASKS.index(self._scores.task)]
+        width, number = ranks.from_first(torch.tensor(mine)).tolist()
+        if not width:
+            self._begun()
+        return width, TASKS[number]
+
+    def _begun(self) -> Scores:
+        if self._scores is None:
+            raise BadInput(f"the data ({self._data.name}) is empty: there is nothing to evaluate.")
+        return self._scores
+
+    def _predictions(self, scores: Scores, labels: Labels, loss: torch.Tensor | None) -> Predictions:
+        finished = scores.finish()
+        if self._outputs == "auto":
+            self._notes.append(_SAID[scores.outputs])
+            if self._ranks is None or self._ranks.is_first:
+                _log.warning(self._notes[-1])
+        return Predictions(
+            labels=labels,
+            scores=finished,
+            task=scores.task,
+            outputs=scores.outputs,
+            data_name=self._data.name,
+            seconds=time.perf_counter() - self._begin,
+            loss=None if loss is None else average(loss),
+            notes=tuple(self._notes),
+        )

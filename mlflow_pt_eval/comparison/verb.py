@@ -1,0 +1,107 @@
+"""The verb `compare`: several versions' evaluations on the same data, found or made, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from mlflow_pt_eval import names
+from mlflow_pt_eval.comparison.choice import Choice, choose
+from mlflow_pt_eval.comparison.compute import Entry, compare_entries
+from mlflow_pt_eval.comparison.payload import log_comparison
+from mlflow_pt_eval.comparison.result import Comparison
+from mlflow_pt_eval.comparison.sides import Side
+from mlflow_pt_eval.data import digest, load_data
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.evaluation import evaluate
+from mlflow_pt_eval.state import preserved_rng
+from mlflow_pt_eval.tracking.evaluations import EvaluationRun, find, on_digest, read_evaluation, read_outputs
+from mlflow_pt_eval.tracking.recording import recording
+from mlflow_pt_eval.tracking.store import Store, connect, reaching
+from mlflow_pt_eval.tracking.version_info import VersionInfo
+
+
+@preserved_rng()
+def compare(
+    name_or_uris: str | Sequence[str],
+    data: Any = None,
+    *,
+    baseline: str | int | None = None,
+    split: str = "test",
+    target: str | None = None,
+    class_names: Sequence[str] | None = None,
+    log: bool = True,
+) -> Comparison:
+    """Compare versions on one data set, each but the baseline with the baseline, on the same samples.
+
+    *name_or_uris* is a registered model (all of its versions) or URIs (`models:/digits/3`, `models:/digits@champion`).
+    *baseline* is a version, an alias or a URI; without it the champion if it is among them, else the first.
+    With *data* (what `evaluate` takes, with its *target* and *class_names*) versions that have no evaluation on it get
+    one. Without, the newest evaluations on *split* are compared that are of the same data; of a whole model the
+    versions without such an evaluation are left out, with a warning that names the command.
+    With *log* the tables, the figures and a page go to an MLflow run of their own.
+
+    Errors: BadInput for named versions without an evaluation or on different data, with the command that mends it;
+    NotFound for what does not exist; StoreUnavailable.
+    """
+    store = connect()
+    with reaching(store, "nothing was compared"):
+        wanted = None if data is None else digest(load_data(data, target=target, class_names=class_names))
+        choice = choose(store, name_or_uris, baseline, split, wanted)
+        with ExitStack() as stack:
+            run_id = stack.enter_context(_recording(store, choice)) if log else None
+
+            def make(info: VersionInfo) -> EvaluationRun:
+                evaluate(info.uri, data, split=split, target=target, class_names=class_names)
+                return _made(store, info, split, choice.digest)
+
+            runs = [run or make(info) for info, run in choice.evaluated]
+            comparison = replace(_compared(store, choice, runs), run_id=run_id)
+            if run_id is not None:
+                log_comparison(store, comparison, source=_source(choice, runs))
+    return comparison
+
+
+def _recording(store: Store, choice: Choice) -> Any:
+    tags = {
+        names.TAG_COMPARED: ", ".join(info.uri for info in choice.infos),
+        names.TAG_BASELINE: choice.baseline.uri,
+    }
+    known = next((run.run_id for _, run in choice.evaluated if run is not None), None)
+    name = f"compare {', '.join(sorted({info.name for info in choice.infos}))}"
+    return recording(store, kind=names.KIND_COMPARISON, run_name=name, tags=tags, beside=known)
+
+
+def _made(store: Store, info: VersionInfo, split: str, wanted: str) -> EvaluationRun:
+    run = on_digest(find(store, info, split), wanted)
+    if run is None:
+        raise BadInput(
+            f"the data gave other samples when they were read for {info.uri} than before (digest {wanted}); "
+            "give data that are the same each time they are read."
+        )
+    return run
+
+
+def _compared(store: Store, choice: Choice, runs: Sequence[EvaluationRun]) -> Comparison:
+    entries = [_entry(store, info, run) for info, run in zip(choice.infos, runs, strict=True)]
+    baseline = next(entry for entry in entries if entry.side.uri == choice.baseline.uri)
+    return compare_entries(entries, baseline)
+
+
+def _entry(store: Store, info: VersionInfo, run: EvaluationRun) -> Entry:
+    # The tags of the run, by which it was found, hold also where an evaluation was stored under another URI.
+    evaluation = replace(read_evaluation(store, run), dataset_digest=run.dataset_digest, model_uri=info.uri)
+    side = Side(
+        name=info.name,
+        version=info.version,
+        aliases=info.aliases,
+        evaluation_run_id=run.run_id,
+        evaluation=evaluation,
+    )
+    return Entry(side, read_outputs(store, run))
+
+
+def _source(choice: Choice, runs: Sequence[EvaluationRun]) -> str:
+    return next((run.data_spec for run in runs if run.data_spec), runs[0].dataset_name or choice.digest)

@@ -15,7 +15,7 @@ from mlflow_pt_eval.metrics.counts import Margins
 from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.groups import Ints, Keys
-from mlflow_pt_eval.metrics.inputs import Inputs, check, complain
+from mlflow_pt_eval.metrics.inputs import Inputs, check, losses_given
 from mlflow_pt_eval.metrics.intervals import accuracy_interval, bootstrap_intervals
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.probability import row_pass
@@ -101,11 +101,7 @@ def mean_loss(losses: npt.ArrayLike | None, loss: float | None, samples: int) ->
         raise BadInput(f"the loss is {loss}: look for a diverged model, or a criterion that does not fit.")
     if losses is None:
         return {} if loss is None else {"loss": float(loss)}
-    values = np.asarray(losses, np.float64)
-    if values.shape != (samples,):
-        raise BadInput(f"losses have shape {values.shape}, there are {samples} samples: give one loss for each.")
-    complain(values, ~np.isfinite(values), "losses", "NaN or infinite", "look for a diverged model")
-    return {"loss": float(values.mean())}
+    return {"loss": float(losses_given(losses, samples).mean())}
 
 
 def _count_classes(inputs: Inputs, threads: int) -> Counted:

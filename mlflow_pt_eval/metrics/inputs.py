@@ -109,6 +109,15 @@ def _names(names: Sequence[str] | None, classes: int, task: Task) -> tuple[str, 
     return tuple(str(name) for name in names)
 
 
+def losses_given(losses: npt.ArrayLike, samples: int) -> npt.NDArray[np.float64]:
+    """Return the samples' losses as float64 (N,); BadInput if they are not one finite number for each sample."""
+    values = np.asarray(losses, np.float64)
+    if values.shape != (samples,):
+        raise BadInput(f"losses have shape {values.shape}, there are {samples} samples: give one loss for each.")
+    complain(values, ~np.isfinite(values), "losses", "NaN or infinite", "look for a diverged model")
+    return values
+
+
 def all_probabilities(block: Scores) -> bool:
     """Say whether every value is in [0, 1 + 1e-6]: as integers, NaN, infinities and negatives are larger than 1."""
     return bool(block.view(np.uint32).max() <= LARGEST_BITS) or not bool(_outside(block).any())

@@ -34,6 +34,12 @@ class Outputs:
         return self.labels.ndim == 2
 
     @property
+    def binary(self) -> bool:
+        """Whether there are no more classes than two."""
+        columns = 0 if self.scored is None else self.scored.n_classes
+        return not self.multilabel and max(columns, 1 + self.labels.max(), 1 + self.guess.max()) <= 2
+
+    @property
     def right(self) -> npt.NDArray[np.bool_]:
         """Which samples are predicted rightly (all labels of them), (N,)."""
         return (self.labels == self.guess).all(axis=1) if self.multilabel else self.labels == self.guess
@@ -90,4 +96,14 @@ def _top_5(of: Inputs) -> Floats:
 # The metrics that are means over samples, as functions of scored outputs: float64 (N,) each.
 SAMPLE_MEANS: Final[Mapping[str, Callable[[Inputs], Floats]]] = MappingProxyType(
     {"log_loss": _log_loss, "brier_score": _brier_score, "top_5_accuracy": _top_5}
+)
+
+
+def _wrong_share(of: Outputs) -> Floats:
+    return (of.labels != of.guess).mean(axis=1)
+
+
+# Those of a multilabel task that need the predictions only.
+INDICATOR_MEANS: Final[Mapping[str, Callable[[Outputs], Floats]]] = MappingProxyType(
+    {"accuracy": lambda of: of.right.astype(np.float64), "hamming_loss": _wrong_share}
 )

@@ -6,7 +6,7 @@ takes them (float, (N, K)) or, where they are enough, predictions (int; (N,), fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb, erfc, sqrt
 from typing import NamedTuple
 
@@ -20,12 +20,13 @@ from mlflow_pt_eval.metrics.class_averages import RANKING
 from mlflow_pt_eval.metrics.counts import BINARY, MULTILABEL
 from mlflow_pt_eval.metrics.estimators import Draws, Estimator, draw, label_metric, mean, ranking_metric
 from mlflow_pt_eval.metrics.groups import Ints
-from mlflow_pt_eval.metrics.inputs import Inputs
-from mlflow_pt_eval.metrics.outputs import SAMPLE_MEANS, Outputs, outputs
+from mlflow_pt_eval.metrics.inputs import Inputs, losses_given
+from mlflow_pt_eval.metrics.outputs import INDICATOR_MEANS, SAMPLE_MEANS, Outputs, outputs
 from mlflow_pt_eval.metrics.resampling import percentile_interval
 from mlflow_pt_eval.metrics.result import Floats
 
 EXACT_FLIPS = 1000  # up to here McNemar's test is the binomial one
+ONLY_BINARY = frozenset({"precision", "recall", "f1", "roc_auc", "average_precision"})
 
 
 class Difference(NamedTuple):
@@ -85,26 +86,19 @@ def _difference(
     metric: str, labels: npt.ArrayLike, candidate: npt.ArrayLike, baseline: npt.ArrayLike, threads: int
 ) -> Estimator:
     if metric == "loss":
-        return mean(_losses(candidate) - _losses(baseline))
+        samples = len(np.asarray(labels))
+        return mean(losses_given(candidate, samples) - losses_given(baseline, samples))
     ours, theirs = outputs(labels, candidate), outputs(labels, baseline)
+    if metric in ONLY_BINARY and not (ours.binary and theirs.binary):
+        raise BadInput(f"{metric} is of a binary task, these have more classes: compare {metric}_macro.")
     if metric in RANKING:
-        one, other = (ranking_metric(_scored(each, metric), metric, threads=threads) for each in (ours, theirs))
+        one, other = (ranking_metric(_ranked(each, metric), metric, threads=threads) for each in (ours, theirs))
         return one.minus(other)
     if metric in SAMPLE_MEANS:
-        one_each, other_each = (SAMPLE_MEANS[metric](_scored(each, metric)) for each in (ours, theirs))
-        return mean(one_each - other_each)
-    if ours.multilabel and metric == "accuracy":
-        return mean(ours.right.astype(np.float64) - theirs.right)
-    if ours.multilabel and metric == "hamming_loss":
-        return mean(_wrong_share(ours) - _wrong_share(theirs))
+        return mean(SAMPLE_MEANS[metric](_scored(ours, metric)) - SAMPLE_MEANS[metric](_scored(theirs, metric)))
+    if ours.multilabel and metric in INDICATOR_MEANS:
+        return mean(INDICATOR_MEANS[metric](ours) - INDICATOR_MEANS[metric](theirs))
     return _label_difference(metric, ours, theirs)
-
-
-def _losses(given: npt.ArrayLike) -> Floats:
-    values = np.asarray(given, np.float64)
-    if values.ndim != 1 or not len(values):
-        raise BadInput(f"losses have shape {values.shape}: give one for each sample.")
-    return values
 
 
 def _scored(each: Outputs, metric: str) -> Inputs:
@@ -113,8 +107,10 @@ def _scored(each: Outputs, metric: str) -> Inputs:
     return each.scored
 
 
-def _wrong_share(each: Outputs) -> Floats:
-    return (each.labels != each.guess).mean(axis=1)
+def _ranked(each: Outputs, metric: str) -> Inputs:
+    """Return the scores under the task that *metric* is of: two classes have averages too."""
+    inputs = _scored(each, metric)
+    return inputs if metric in ONLY_BINARY or each.multilabel else replace(inputs, task="multiclass")
 
 
 def _label_difference(metric: str, ours: Outputs, theirs: Outputs) -> Estimator:

@@ -61,7 +61,7 @@ def resample_linear(influence: Floats, counts: Ints, *, resamples: int, seed: in
     """Return what each resample adds to a statistic that is linear: the sum of weights times *influence* (M,).
 
     Of many atoms those of nearly the same influence are drawn together: they share a bin, by quantiles and by equal
-    steps, so that neither the middle nor the tails get coarse (the variance inside the bins is below 1e-5 of all).
+    steps, so that neither the middle nor the tails get coarse (the variance inside the bins is below 1e-4 of all).
     """
     order = np.argsort(influence)
     values, cumulative = influence[order], np.cumsum(counts[order])

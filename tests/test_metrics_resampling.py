@@ -1,0 +1,73 @@
+"""The bootstrap: its draws are multinomial, its seed decides, its linear form has the right spread."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlflow_pt_eval.metrics import resampling
+from mlflow_pt_eval.metrics.resampling import percentile_interval, resample, resample_linear
+
+HOW = {"resamples": 400, "seed": 0, "threads": 1}
+
+
+@pytest.mark.parametrize("counts", [[1] * 50, [30, 20], [5, 0, 900], [40] * 3])
+def test_each_resample_draws_as_many_samples_as_there_are(counts: list[int]) -> None:
+    """Whether drawn one by one or as counts, each atom about as often as it has samples."""
+    atoms = np.array(counts)
+    drawn: list[np.ndarray] = []
+    resample(lambda weights: (drawn.append(weights), weights[0])[1].astype(np.float64), atoms, **HOW)
+    weights = np.concatenate(drawn, axis=1)
+    assert weights.shape == (len(counts), 400)
+    assert (weights.sum(axis=0) == atoms.sum()).all()
+    spread = np.sqrt(atoms * (1 - atoms / atoms.sum()) / 400)
+    assert (np.abs(weights.mean(axis=1) - atoms) <= 5 * spread).all()
+    assert weights.var(axis=1) == pytest.approx(atoms * (1 - atoms / atoms.sum()), rel=0.5)
+
+
+def test_the_seed_decides_and_the_threads_do_not() -> None:
+    """Blocks have seeds of their own."""
+    atoms = np.ones(30, np.int64)
+
+    def run(seed: int, threads: int) -> np.ndarray:
+        return resample(lambda weights: np.arange(30) @ weights, atoms, resamples=300, seed=seed, threads=threads)
+
+    assert np.array_equal(run(1, 1), run(1, 3))
+    assert not np.array_equal(run(1, 1), run(2, 1))
+
+
+@pytest.mark.parametrize("shape", ["normal", "heavy", "few values", "constant"])
+def test_binning_loses_no_spread(shape: str) -> None:
+    """A sum over 50,000 atoms, drawn as some 2,000 bins, has the variance that it has atom by atom."""
+    rng = np.random.default_rng(0)
+    influence = {
+        "normal": rng.standard_normal(50_000),
+        "heavy": rng.standard_cauchy(50_000),
+        "few values": rng.integers(0, 3, 50_000).astype(np.float64),
+        "constant": np.zeros(50_000),
+    }[shape]
+    influence = (influence - influence.mean()) / len(influence)
+    bins: list[np.ndarray] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "resample", lambda _, counts, **how: bins.append(counts) or np.zeros(1))
+        resample_linear(influence, np.ones(50_000, np.int64), **HOW)
+    (together,) = bins
+    assert together.sum() == 50_000
+    assert len(together) <= 2048
+    means = np.add.reduceat(np.sort(influence), np.cumsum(together) - together) / together
+    assert together @ means**2 == pytest.approx(float(influence @ influence), rel=1e-4, abs=1e-30)
+
+
+def test_the_linear_form_of_a_mean_is_the_bootstrap_of_a_mean() -> None:
+    """Same centre, same spread, same tails."""
+    values = np.random.default_rng(1).exponential(size=300)
+    ones = np.ones(300, np.int64)
+    whole = resample(lambda weights: values @ weights / 300, ones, resamples=4000, seed=0, threads=1)
+    linear = values.mean() + resample_linear((values - values.mean()) / 300, ones, resamples=4000, seed=1, threads=1)
+    assert np.quantile(linear, [0.025, 0.5, 0.975]) == pytest.approx(np.quantile(whole, [0.025, 0.5, 0.975]), abs=0.015)
+
+
+def test_a_percentile_interval_leaves_out_what_is_undefined() -> None:
+    """A resample without one of the classes has no AUC; without any there is no interval."""
+    assert percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]), 0.5) == (1.5, 2.5)
+    assert percentile_interval(np.full(3, np.nan)) is None

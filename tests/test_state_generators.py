@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import BatchSampler, ConcatDataset, DataLoader, RandomSampler, Sampler, Subset, TensorDataset
+from tqdm import tqdm
 
 from mlflow_pt_eval.errors import StateMismatch
 from mlflow_pt_eval.state import capture_generators, find_generators, first_difference, restore_generators
@@ -65,6 +66,7 @@ FOUND = [
         DataLoader(ConcatDataset([Subset(Augmented(0), [1]), DATA])),
         {f"dataset.datasets.0.dataset.{name}" for name in ("rng", "old", "transforms.0.python", "transforms.1.python")},
     ),
+    (tqdm(DataLoader(DATA, sampler=Shuffled()), disable=True), {"iterable.sampler.rng"}),
     ([1, 2], set()),
     (iter([]), set()),
 ]

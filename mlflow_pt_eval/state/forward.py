@@ -21,11 +21,19 @@ def keeps_workers(loader: object) -> bool:
     return isinstance(loader, DataLoader) and loader.num_workers > 0 and loader.persistent_workers
 
 
+def is_one_way(iterable: object) -> bool:
+    """Say whether *iterable* is an iterator whose beginning is lost as soon as it is built.
+
+    A generator's is not: its function can build a new one, which starts with its first batch.
+    """
+    return isinstance(iterable, Iterator) and not inspect.isgenerator(iterable)
+
+
 def can_start_anew(iterable: object) -> bool:
-    """Say whether iterating starts at the first batch: not for iterators, but for a generator that hasn't run yet."""
+    """Say whether iterating *iterable* begins with its first batch."""
     if inspect.isgenerator(iterable):
         return inspect.getgeneratorstate(iterable) == inspect.GEN_CREATED
-    return not isinstance(iterable, Iterator)
+    return not is_one_way(iterable)
 
 
 def discard(iterator: Iterator[Any], count: int) -> None:
@@ -63,6 +71,9 @@ class _Late:
 
     def __len__(self) -> int:
         return len(self.sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sampler, name)  # a subclass of DataLoader may ask for `batch_size` and the like
 
     def __iter__(self) -> Iterator[Any]:
         # Some samplers draw here, some with the first item. Either has to come when it would come without us,

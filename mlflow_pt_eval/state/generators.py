@@ -15,17 +15,18 @@ from mlflow_pt_eval.state.rng import decode_numpy, decode_python, encode_numpy, 
 Generator = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
 
 _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-# Where loaders, samplers and the datasets of torch and torchvision keep their parts.
+# Where loaders, what is wrapped around them, samplers, and the datasets of torch and torchvision keep their parts.
 _PARTS = frozenset(
     {"sampler", "batch_sampler", "dataset", "datasets", "data_source", "collate_fn"}
     | {"transform", "target_transform", "transforms"}
+    | {"loader", "dataloader", "data_loader", "iterable"}
 )
 
 
 def find_generators(loader: object) -> dict[str, Generator]:
     """Return every private generator that *loader* holds, each once, by where it stands ('sampler.generator').
 
-    Looked at are the attributes of the loader, of its samplers, of its dataset and of their transforms. What is
+    Looked at are the attributes of the loader, of its samplers, of its dataset and of its transforms. What is
     hidden deeper is not seen; put such an object into the run's `state`.
     """
     seen: set[int] = set()

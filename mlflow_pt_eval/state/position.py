@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.state.codec import decode, encode
-from mlflow_pt_eval.state.forward import can_start_anew, discard, is_map_style, keeps_workers, start_later
+from mlflow_pt_eval.state.forward import can_start_anew, discard, is_map_style, is_one_way, keeps_workers, start_later
 from mlflow_pt_eval.state.generators import capture_generators, restore_generators
 from mlflow_pt_eval.state.rng import capture_rng, preserved_rng, restore_rng
 
@@ -27,8 +27,8 @@ class Positioned:
     The generators are put back to where they were before `iter(loader)`, the iterator is built, and the batches that
     were consumed are skipped at once: without workers in the sampler, without loading; with workers by loading and
     discarding, as this alone is exact when workers draw random numbers. `skip="sampler"` is for workers that draw
-    none: nothing is loaded in vain. A loader with `state_dict()` and `load_state_dict()` of its own (torchdata's
-    StatefulDataLoader) is resumed by them, except where that would lose the workers' random numbers.
+    none: nothing is loaded in vain. A stream whose loader has `state_dict()` and `load_state_dict()` (torchdata's
+    StatefulDataLoader) is resumed by them; they don't hold the random numbers of workers.
     """
 
     def __init__(self, loader: Any, *, skip: Skip = "exact") -> None:
@@ -63,7 +63,7 @@ class Positioned:
 
         A batch counts as consumed once it was handed out. Warns if the iterable could not be resumed here.
         """
-        if not self.exhausted and not self._own_state() and _is_iterator(self.loader):
+        if not self.exhausted and not self._own_state() and is_one_way(self.loader):
             warnings.warn(_ONE_WAY.format(kind=type(self.loader).__name__), stacklevel=2)
         return {
             "consumed": self.consumed,
@@ -104,21 +104,26 @@ class Positioned:
 
     def _own_state(self) -> bool:
         """Say whether the loader's own state_dict is the way to resume it."""
-        if not (hasattr(self.loader, "state_dict") and hasattr(self.loader, "load_state_dict")):
+        if not _has_state(self.loader):
             return False
-        return not (is_map_style(self.loader) and self.loader.num_workers > 0 and self.skip == "exact")
+        if not is_map_style(self.loader):
+            return True
+        # Replaying is exact where torchdata's way is not: it asks a sampler for its order a second time, and starts
+        # the workers' generators anew. But what a data set or a sampler keeps beside its order only its state holds.
+        parts = (self.loader.dataset, self.loader.sampler, self.loader.batch_sampler)
+        return any(map(_has_state, parts)) and (self.loader.num_workers == 0 or self.skip == "sampler")
 
     def _check(self, position: Mapping[str, Any]) -> None:
         """Refuse what cannot be resumed, and say what cannot be exact, before anything is changed."""
+        if position["before"] is not None and position["loader"] is None and not can_start_anew(self.loader):
+            raise BadInput(_ONE_WAY.format(kind=type(self.loader).__name__))
         length = _length(self.loader)
-        if length != position["length"]:
+        if None not in (length, position["length"]) and length != position["length"]:
             warnings.warn(
                 f"the loader has {length} batches, but had {position['length']} when the checkpoint was made: "
                 "resuming cannot be exact with another data set or batch size.",
                 stacklevel=3,
             )
-        if position["before"] is not None and position["loader"] is None and not can_start_anew(self.loader):
-            raise BadInput(_ONE_WAY.format(kind=type(self.loader).__name__))
 
     def _continued(self, position: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[Any]:
         """Return the iterator over the batches that were left, with generators anywhere."""
@@ -170,6 +175,10 @@ def _put_back(loader: Any, before: Mapping[str, Any]) -> None:
     restore_generators(loader, before["generators"])
 
 
+def _has_state(part: Any) -> bool:
+    return hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+
+
 def _length(loader: Any) -> int | None:
     """Return the number of batches where asking is free of side effects, else None."""
     if isinstance(loader, DataLoader) and not is_map_style(loader):
@@ -178,10 +187,6 @@ def _length(loader: Any) -> int | None:
         return len(loader)
     except TypeError:
         return None
-
-
-def _is_iterator(loader: Any) -> bool:
-    return isinstance(loader, Iterator)
 
 
 def _warn_of_workers(loader: Any) -> None:

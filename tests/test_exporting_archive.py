@@ -112,6 +112,8 @@ ATTACKS = {
     "compiled code": put("data/aotinductor/model/x.so", b"\x7fELF"),
     "a guard": with_graph(lambda graph: graph["guards_code"].append(EXPLOIT)),
     "a guard with a quote": with_graph(lambda graph: graph["guards_code"].append("'\") or 1' == 1")),
+    "a guard by attributes": with_graph(lambda graph: graph["guards_code"].append("torch.os.system('touch executed')")),
+    "a guard by a builtin": with_graph(lambda graph: graph["guards_code"].append("exec('touch')")),
     "a shape expression": with_graph(symbol),
 }
 
@@ -155,6 +157,21 @@ def test_what_torch_exports_is_let_through(model: nn.Module, x: torch.Tensor, tm
     want, got = model.eval()(x), loaded(x)
     first = (want[0], got[0]) if isinstance(want, tuple) else (want, got)
     assert torch.equal(*first)
+
+
+def test_guards_of_several_free_dimensions_are_let_through(tmp_path: Path) -> None:
+    """A graph that somebody exported with free heights and widths has arithmetic in its guards."""
+
+    class Pyramid(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            small = nn.functional.interpolate(nn.functional.max_pool2d(x, 3), scale_factor=1.5)
+            return small.flatten(1)[:, : x.shape[2] // 2] + (1 if x.shape[2] > 20 else 0)
+
+    free = {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+    program = torch.export.export(Pyramid(), (torch.randn(2, 3, 32, 48),), dynamic_shapes=(free,))
+    save_program(program, tmp_path / "model.pt2")
+    x = torch.randn(3, 3, 36, 52)
+    assert torch.equal(load_program(tmp_path / "model.pt2", device=CPU)(x), Pyramid()(x))
 
 
 def test_a_loaded_graph_can_be_set_to_eval(archive: Path) -> None:

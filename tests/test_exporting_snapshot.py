@@ -83,6 +83,7 @@ def test_ddp_is_taken_off(tiny: Tiny, tmp_path: Path) -> None:
         wrapped = nn.parallel.DistributedDataParallel(tiny)
         wrapped(torch.randn(5, 4)).sum().backward()
         made = frozen_copy(wrapped)
+        del wrapped  # before its process group: torch can hang if a wrapper outlives it
     finally:
         torch.distributed.destroy_process_group()
     assert type(made) is Tiny

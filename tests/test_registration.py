@@ -204,6 +204,13 @@ def test_a_model_that_does_not_prove_itself_is_not_registered(
     assert [str(logged.status) for logged in found] == ["FAILED"]
 
 
+def test_a_name_may_hold_what_a_logged_models_may_not(store: Store) -> None:
+    """MLflow allows a dot or a percent sign in one kind of name and not in the other."""
+    name = "net v1.5 (50% wide)"
+    assert register(store, nn.Linear(4, 3), name=name, input_example=X) == 1
+    assert load_version(store, f"models:/{name}/1").name == name
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

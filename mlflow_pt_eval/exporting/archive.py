@@ -39,8 +39,11 @@ _EXPRESSION = (
     ast.Subscript, ast.Constant, ast.Tuple, ast.List,
     ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop,
 )  # fmt: skip
-_FUNCTION = re.compile(r"[A-Z]\w*|floor|ceiling|max|min|abs")  # SymPy's classes; no builtin that acts
-_METHODS = {"size", "stride", "storage_offset", "shape", "ndim", "dtype", "isnan", "inf"}
+_FUNCTION = re.compile(
+    r"[A-Z]\w*|floor|ceiling|max|min|abs|int|float|bool|round"
+)  # SymPy's classes; no builtin that acts
+_METHODS = {"size", "stride", "storage_offset", "shape", "ndim", "dtype"}
+_MATH = re.compile(r"math\.[a-z]\w*|torch\.sym_\w+")
 _TEXT = re.compile(r"[\w.\- ]*")
 
 
@@ -152,7 +155,8 @@ def _harmless_node(node: ast.AST) -> bool:
             isinstance(node.func, ast.Name) and _FUNCTION.fullmatch(node.func.id) is not None
         )
     if isinstance(node, ast.Attribute):
-        return node.attr in _METHODS
+        of = node.value.id if isinstance(node.value, ast.Name) else ""
+        return node.attr in _METHODS or _MATH.fullmatch(f"{of}.{node.attr}") is not None
     if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes):
         return isinstance(node.value, str) and _TEXT.fullmatch(node.value) is not None
     return not (isinstance(node, ast.Name) and node.id.startswith("__"))

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mlflow_pt_eval.errors import BadInput, NotFound, RegistrationFailed, UnsafeFile
+from mlflow_pt_eval.errors import BadInput, NotFound, RegistrationFailed, StorageFailed, UnsafeFile
 from mlflow_pt_eval.exporting.archive import load_program
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.inputs import Call
@@ -140,7 +140,11 @@ def save_weights(folder: Path, weights: Mapping[str, Any]) -> None:
             "pickles: keep what is not a tensor out of the state dict (get_extra_state), or make it a buffer."
         )
     owned = {key: value.detach().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
-    save_file(owned, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    path = folder / WEIGHTS_FILE
+    try:
+        save_file(owned, path, metadata={"format": "pt"})
+    except SafetensorError as error:  # the disk's errors, too
+        raise StorageFailed(f"cannot write {path}: {error}. Free space there, then run again.") from error
 
 
 def _unreadable(folder: Path, info: ModelInfo) -> Exception:

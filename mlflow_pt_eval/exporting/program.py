@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mlflow_pt_eval.errors import StorageFailed
 from mlflow_pt_eval.exporting.inputs import Example
 from mlflow_pt_eval.exporting.snapshot import first_line
 
@@ -44,9 +45,20 @@ def export_program(model: nn.Module, example: Example) -> torch.export.ExportedP
 
 
 def save_program(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Write *program* as a .pt2 archive."""
-    with quiet_torch():
-        torch.export.save(program, path)
+    """Write *program* as a .pt2 archive.
+
+    Errors: ExportRefused where it holds what has no form in a file; StorageFailed where the disk refuses.
+    """
+    try:
+        with quiet_torch():
+            torch.export.save(program, path)
+    except Exception as error:  # torch raises whatever its serializer stumbles over
+        path.unlink(missing_ok=True)
+        if "PytorchStreamWriter" in str(error):  # a disk's error, behind torch's own
+            raise StorageFailed(
+                f"cannot write {path}: {first_line(error)}. Free space there, then run again."
+            ) from error
+        raise ExportRefused(short_reason(error)) from error
 
 
 def short_reason(error: BaseException) -> str:

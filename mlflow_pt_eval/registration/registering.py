@@ -14,7 +14,7 @@ from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.models import located, publish
 from mlflow_pt_eval.tracking.registry import create_version, find_version_by_weights, set_alias
 from mlflow_pt_eval.tracking.runs import get_run
-from mlflow_pt_eval.tracking.store import Store
+from mlflow_pt_eval.tracking.store import Store, reaching
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +54,7 @@ def register(
     names.check_model_name(name)
     if alias is not None:
         names.check_alias(alias)
-    with preserved_rng(), Prover() as prover:
+    with preserved_rng(), reaching(store, f"{name} was not registered"), Prover() as prover:
         candidate = take_candidate(
             model,
             input_example=input_example,

@@ -14,12 +14,15 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, M
 from mlflow_pt_eval.exporting.candidate import Candidate
 from mlflow_pt_eval.exporting.folder import Form
 from mlflow_pt_eval.exporting.snapshot import first_line
+from mlflow_pt_eval.files import storage_errors
 from mlflow_pt_eval.names import EPOCH_MEAN_SUFFIX, TAG_FORM, TAG_FORM_REASON, TAG_OUTPUTS, TAG_WEIGHTS_SHA256
 from mlflow_pt_eval.tracking.models.describe import describe
-from mlflow_pt_eval.tracking.models.locate import download
+from mlflow_pt_eval.tracking.models.locate import download, local_folder
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
 
+# A logged model's name is stricter than a registered model's.
+_LOGGED_NAME = str.maketrans(dict.fromkeys("/:.%\"'", "_"))
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -51,7 +54,11 @@ def publish(
     after it; on any failure it is FAILED, or still PENDING where the store is away. *metrics* are those of the run
     at step *epoch*, which is also the output's step. Errors: RegistrationFailed, StoreUnavailable, StorageFailed.
     """
-    with tempfile.TemporaryDirectory(prefix="pt_eval_publish.") as place, reaching(store, f"{name} was not published"):
+    with (
+        tempfile.TemporaryDirectory(prefix="pt_eval_publish.") as place,
+        reaching(store, f"{name} was not published"),
+        storage_errors(place),
+    ):
         folder = Path(place) / "model"
         folder.mkdir()
         info = candidate.write(folder)
@@ -59,14 +66,15 @@ def publish(
         params = {} if run_id is None else dict(get_run(store, run_id).data.params)
         logged = store.client.create_logged_model(
             experiment_id,
-            name=name,
+            name=name.translate(_LOGGED_NAME),
             source_run_id=run_id,
             tags=tags | ({TAG_FORM_REASON: info.reason} if info.reason else {}),
             params=params,
         )
         with _ready_or_failed(store, logged):
             describe(folder, candidate, info, logged, run_id)
-            store.client.log_model_artifacts(logged.model_id, str(folder))
+            with storage_errors(local_folder(logged.artifact_location) or folder):
+                store.client.log_model_artifacts(logged.model_id, str(folder))
             check(download(store, logged.artifact_location, Path(place) / "back"))
             if run_id is not None:
                 _link(store, logged, run_id, epoch or 0, metrics or {})

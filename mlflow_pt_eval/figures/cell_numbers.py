@@ -27,15 +27,21 @@ def number_cells(ax: Axes, confusion: Counts, *, normalize: bool) -> None:
     cell = ax.get_window_extent().width / len(confusion)
     ink = _inks(confusion, normalize)
     counts = [f"{n:,}" for n in confusion.ravel().tolist()]
-    shares = [percent(share, 1 if cell >= 45 else 0) for share in tint.shares(confusion).ravel().tolist()]
+    shares = _shares(confusion, digits=1 if cell >= 45 else 0)
     if cell >= SPACIOUS:
-        signed = [f"{share} %" for share in shares]
+        signed = [share if share == "–" else f"{share} %" for share in shares]
         _write_two(ax, ink, *((signed, counts) if normalize else (counts, signed)), cell=cell)
         return
     if not normalize and _fit(counts, cell) < SMALLEST:
         counts = [compact(n) for n in confusion.ravel().tolist()]
     texts = shares if normalize else counts
     ax.add_artist(CellText(_grid(texts, ink), _fit(texts, cell)))
+
+
+def _shares(confusion: Counts, digits: int) -> list[str]:
+    """Return each cell's share of its row in per cent; a class without samples has none."""
+    rows = zip(tint.shares(confusion).tolist(), confusion.sum(axis=1).tolist(), strict=True)
+    return [percent(share, digits) if support else "–" for shares, support in rows for share in shares]
 
 
 def _write_two(ax: Axes, ink: list[str], upper: list[str], lower: list[str], *, cell: float) -> None:

@@ -14,7 +14,7 @@ from mlflow_pt_eval.figures.style import INK, MUTED, add_to, lettering
 
 Entry = tuple[Line2D, str]
 
-SIZE: Final = 9.5
+SIZE, INSIDE = 9.5, 8.0  # points, beside axes and in them
 SAMPLE: Final = 32  # px of a line's sample
 LINE, GAP = 17, 6  # px from one line of a label to the next, and from one entry to the next
 
@@ -48,18 +48,12 @@ def _is_line(handle: Line2D) -> bool:
 def legend_inside(ax: Axes, corner: str, entries: Sequence[Entry], *, title: str = "") -> None:
     """Add a legend in a *corner* of *ax*."""
     frame = {"frameon": True, "framealpha": 0.9, "edgecolor": "none", "facecolor": "white", "fancybox": False}
-    space = {"borderpad": 0.4, "labelspacing": 0.6, "handletextpad": 0.8, "handlelength": 2.4, "handleheight": 0.7}
-    fixed: dict[str, Any] = {
-        "numpoints": 1,
-        "markerscale": 1.0,
-        "shadow": False,
-        "fontsize": SIZE,
-        "borderaxespad": 0.5,
-    }
+    space = {"borderpad": 0.4, "labelspacing": 0.3, "handletextpad": 0.6, "handlelength": 2.4, "handleheight": 0.7}
+    fixed: dict[str, Any] = {"numpoints": 1, "markerscale": 0.8, "shadow": False, "borderaxespad": 0.5}
     handles = [handle for handle, _ in entries]
-    made = ax.legend(handles, ["x"] * len(handles), loc=corner, **frame, **space, **fixed)
+    made = ax.legend(handles, ["x"] * len(handles), loc=corner, fontsize=INSIDE, **frame, **space, **fixed)
     for text, (_, label) in zip(made.get_texts(), entries, strict=True):
-        text.set(text=label, linespacing=1.4, **lettering(SIZE))
+        text.set(text=label, linespacing=1.2, **lettering(INSIDE))
     made.set_title(title)
-    made.get_title().set(**lettering(SIZE, MUTED))
+    made.get_title().set(**lettering(INSIDE, MUTED))
     made.set_alignment("left")

@@ -8,16 +8,16 @@ from mlflow_pt_eval.metrics.result import Floats
 
 
 def thin_monotone(x: Floats, y: Floats, cells: int = 1000) -> tuple[Floats, Floats]:
-    """Keep the points at which a curve that ascends in both axes crosses a line of a grid of *cells* over [0, 1].
+    """Keep the points at which a curve that ascends in both axes enters a cell of a grid of *cells* over [0, 1].
 
-    What is left out lies less than 1 / *cells* from what is drawn, in both axes. The cost is a binary search for
+    What is left out lies less than 1 / *cells* from a point that stays, in both axes. The cost is a binary search for
     each line of the grid, however many points there are. The first and the last point stay.
     """
     if len(x) <= 2 * cells:
         return x, y
     lines = np.linspace(0, 1, cells + 1)
     crossed = np.concatenate([np.searchsorted(x, lines), np.searchsorted(y, lines)])
-    keep = np.unique(np.clip(np.concatenate([[0, len(x) - 1], crossed - 1, crossed]), 0, len(x) - 1))
+    keep = np.unique(np.minimum(np.append(crossed, 0), len(x) - 1))
     return x[keep], y[keep]
 
 

@@ -20,7 +20,11 @@ def add_parsers(verbs: Any, common: Parser) -> None:
     add("name", metavar="NAME", help="the registered model, or model URIs in the place of versions")
     add("versions", metavar="VERSION", nargs="*", help="versions or aliases (all versions)")
     add("--data", metavar="SPEC", type=optional(str), help="evaluate what has no evaluation yet on this data")
-    add("--baseline", type=optional(str), help="the version or alias that differences are taken to (the first)")
+    add(
+        "--baseline",
+        type=optional(str),
+        help="the version or alias that differences are taken to (the champion, else the first)",
+    )
     add("--split", default="test", help="which evaluations to compare (test)")
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)

@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from mlflow_pt_eval.wording import score
+
 
 def print_json(data: Any) -> None:
     """Print *data* as strict JSON: NaN and infinities become null."""
@@ -32,7 +34,7 @@ def shown(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):
-        return f"{value:.4f}" if math.isfinite(value) else str(value)
+        return score(value) if math.isfinite(value) else str(value)
     if isinstance(value, list | tuple | set | frozenset):
         return ", ".join(map(str, value)) or "-"
     return str(value)

@@ -45,7 +45,7 @@ def _add_promote(verbs: Any, common: Parser) -> None:
     add(
         "--max-latency-ms",
         type=optional(positive_float),
-        help="and no slower than this on one example, in milliseconds",
+        help="and no slower than this on its input example, in milliseconds",
     )
     add("--dry-run", action="store_true", help="decide and say so, move nothing")
     add("--json", action="store_true", help="print JSON")

@@ -11,6 +11,7 @@ import _thread
 import logging
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,13 +29,19 @@ class Watch:
         self.signum: int | None = None
         self.safe = False
         self.expired = False
+        self._received = 0.0
         self._timer: threading.Timer | None = None
+
+    @property
+    def seconds_left(self) -> float:
+        """How much of the grace is left; all of it while no signal has come."""
+        return self.grace_seconds - (0.0 if self.signum is None else time.monotonic() - self._received)
 
     def receive(self, signum: int) -> None:
         """Take a signal: the first starts the grace, any later one (or the end of the grace) ends at once."""
         if self.signum is not None:
             raise Interrupted(self.signum)
-        self.signum = signum
+        self.signum, self._received = signum, time.monotonic()
         _log.warning(
             "%s received: the training ends at the next checkpoint, in %g s at the latest; a second signal ends it now",
             signal.Signals(signum).name,

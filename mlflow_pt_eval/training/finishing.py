@@ -15,6 +15,7 @@ from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.session import Session
 
 _WAIT_AT_END = 60.0  # seconds for what is still to be sent
+_LEAST_WAIT = 5.0  # the same, when a signal's grace is nearly over
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -48,7 +49,7 @@ def end_early(session: Session, ending: Ending) -> None:
     try:
         recorder.save_held()
         _log_open_epoch(session)
-        recorder.drain(_WAIT_AT_END)
+        recorder.drain(_wait(session, ending))
         if ending.status == "FAILED":
             recorder.log_text(ending.traceback(), TRACEBACK_FILE)
         _register_all(session, [r for r in session.plan.registering if r.on_interrupt])
@@ -56,6 +57,13 @@ def end_early(session: Session, ending: Ending) -> None:
     except Exception as error:
         _log.error("while the training was ended: %s", error)
         _close_anyway(session, ending, tags)
+
+
+def _wait(session: Session, ending: Ending) -> float:
+    """Say how long to wait for the store: after a signal, what is left of the grace, since a kill may follow it."""
+    if ending.signum is None or session.watch is None:
+        return _WAIT_AT_END
+    return min(_WAIT_AT_END, max(session.watch.seconds_left, _LEAST_WAIT))
 
 
 def _close_anyway(session: Session, ending: Ending, tags: dict[str, str]) -> None:

@@ -164,10 +164,11 @@ class Recorder:
             self.release()
 
     def release(self) -> None:
-        """End the threads and let go of the run; what was not sent stays in staging."""
+        """End the threads and let go of the run; what was not sent stays in staging, what failed last is raised."""
         self.writer.close()
         self.opening.lock.release()
         self.outbox.remove()
+        self.writer.raise_failure()
 
 
 def describe_versions() -> dict[str, str]:

@@ -31,6 +31,7 @@ def render(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         _header(comparison, names),
         section("Metrics", _metrics(comparison)),
         *(tag("section", image(text, data)) for text, data in figures.items()),
+        *([section("Differences to the baseline", tag("p", _NOTE, class_="hint"))] if comparison.against else []),
         *(_against(comparison, one) for one in comparison.against),
     )
 
@@ -45,16 +46,21 @@ def _header(comparison: Comparison, names: str) -> Markup:
         "Run": comparison.run_id,
     }
     lines = [tag("div", tag("dt", key), tag("dd", value)) for key, value in facts.items() if value]
-    return tag("header", tag("h1", f"Comparison of {names}"), tag("dl", *lines), tag("p", _NOTE, class_="hint"))
+    return tag("header", tag("h1", f"Comparison of {names}"), tag("dl", *lines))
 
 
 def _metrics(comparison: Comparison) -> Markup:
     sides = comparison.sides
     keys = dict.fromkeys(key for side in sides for key in side.evaluation.metrics if key != "n_samples")
     return table(
-        ("Metric", *(side.label for side in sides)),
+        ("Metric", *_number_heads(*(side.label for side in sides))),
         [row(_metric_cell(key), *(number(side.evaluation.metrics.get(key)) for side in sides)) for key in keys],
     )
+
+
+def _number_heads(*words: str) -> list[Markup]:
+    """Return heads of columns of numbers, which stand to the right."""
+    return [tag("th", word, scope="col", class_="n") for word in words]
 
 
 def _metric_cell(key: str) -> Markup:
@@ -66,7 +72,10 @@ def _against(comparison: Comparison, one: Against) -> Markup:
     labels = {side.uri: side.label for side in comparison.sides}
     return section(
         f"{labels[one.uri]} against {labels[comparison.baseline]}",
-        table(("Metric", "Difference", "95 % from", "to", ""), [_difference(found) for found in one.differences]),
+        table(
+            ("Metric", *_number_heads("Difference", "95 % from", "to"), ""),
+            [_difference(found) for found in one.differences],
+        ),
         tag("p", _mcnemar_text(one.mcnemar)),
         _classes(one),
         _flips(one),
@@ -97,7 +106,9 @@ def _classes(one: Against) -> Markup:
     rows = [row(c.name, number(c.baseline), number(c.version), number(c.change)) for c in changed[:CLASSES_SHOWN]]
     more = len(changed) - len(rows)
     said = f"The {len(rows)} classes whose recall changed most; {more:,} more changed." if more else ""
-    return tag("div", table(("Class", "Recall before", "after", "Change"), rows), tag("p", said, class_="hint"))
+    return tag(
+        "div", table(("Class", *_number_heads("Recall before", "after", "Change")), rows), tag("p", said, class_="hint")
+    )
 
 
 def _flips(one: Against) -> Markup:
@@ -106,5 +117,5 @@ def _flips(one: Against) -> Markup:
     shown = one.flips[:FLIPS_SHOWN]
     rows = [row(tag("td", str(f.index), class_="n"), f.change, f.label, f.baseline, f.version) for f in shown]
     words = f"The samples that flipped ({len(one.flips):,}; all of them are in {FLIPS_CSV})"
-    head = ("Index", "Change", "Label", "Baseline says", "Version says")
+    head = (*_number_heads("Index"), "Change", "Label", "Baseline says", "Version says")
     return tag("details", tag("summary", words), table(head, rows))

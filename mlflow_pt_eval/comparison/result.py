@@ -13,7 +13,7 @@ from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.records import encode_metrics
 
 # In the short table, in this order, where the evaluations have them.
-SHOWN = ("accuracy", "balanced_accuracy", "f1", "f1_macro", "roc_auc", "roc_auc_macro", "log_loss")
+SHOWN = ("accuracy", "f1", "f1_macro", "roc_auc", "roc_auc_macro", "log_loss")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,12 +39,14 @@ class Comparison:
         return {side.label: side.evaluation for side in self.sides}
 
     def frame(self, *, full: bool = False) -> pd.DataFrame:
-        """Return one row a version: its main metrics, and its accuracy's difference to the baseline.
+        """Return one row a version: its main metrics, its accuracy's difference to the baseline from `low` to `high`
+        (the 95 % interval), the p-value of McNemar's test and how many samples flipped.
 
-        With *full* every metric, and the difference and its interval of each for which there is one.
+        With *full* every metric, and every difference with its interval.
         """
         several = len({side.name for side in self.sides}) > 1
-        return pd.DataFrame([self._row(side, several, full) for side in self.sides])
+        frame = pd.DataFrame([self._row(side, several, full) for side in self.sides])
+        return frame.astype({"right_to_wrong": "Int64", "wrong_to_right": "Int64"})
 
     def differences(self) -> pd.DataFrame:
         """Return one row a version and metric: `difference`, `low`, `high`, `verdict`."""
@@ -126,13 +128,14 @@ class Comparison:
 def _difference_cells(
     every: tuple[Against, ...], one: Against | None, full: bool
 ) -> Iterator[tuple[str, float | None]]:
-    """Give the cells of a row's differences, empty ones for the baseline."""
+    """Give the cells of a row's differences, empty ones for the baseline; the short table has one difference only."""
     metrics = dict.fromkeys(found.metric for other in every for found in other.differences)
     for metric in metrics if full else [key for key in metrics if key == "accuracy"]:
         found = None if one is None else one.difference(metric)
+        prefix = f"{metric}_difference_" if full else ""
         yield f"{metric}_difference", None if found is None else found.difference
-        yield f"{metric}_difference_low", None if found is None else found.low
-        yield f"{metric}_difference_high", None if found is None else found.high
+        yield f"{prefix}low", None if found is None else found.low
+        yield f"{prefix}high", None if found is None else found.high
 
 
 def _against_json(one: Against) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _recording(store: Store, choice: Choice) -> Any:
         names.TAG_COMPARED: ", ".join(info.uri for info in choice.infos),
         names.TAG_BASELINE: choice.baseline.uri,
     }
-    known = next((run.run_id for _, run in choice.evaluated if run is not None), None)
+    known = next((run.run_id for _, run in choice.evaluated if run is not None), choice.baseline.run_id)
     name = f"compare {', '.join(sorted({info.name for info in choice.infos}))}"
     return recording(store, kind=names.KIND_COMPARISON, run_name=name, tags=tags, beside=known)
 

@@ -6,6 +6,7 @@ Nothing here draws from a random number generator that a training could be using
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from mlflow_pt_eval.records import FileEntry
 # Each system call and each hash update lets the GIL go and must win it back from the training loop, which can take
 # a switch interval (5 ms): so few and large ones.
 CHUNK = 8 << 20
+_SMALL = 1 << 20  # what is smaller is worth copying together first
 _PARTIAL = ".partial"
 
 
@@ -49,8 +51,10 @@ class DigestingFile:
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Take all of *data*; return its length in bytes."""
         view = memoryview(data).cast("B")
-        if len(self._small) + len(view) < CHUNK:
+        if len(view) < _SMALL:
             self._small += view
+            if len(self._small) >= CHUNK:
+                self.flush()
         else:
             self.flush()
             self._put(view)
@@ -136,5 +140,8 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no such thing
+            raise
     finally:
         os.close(descriptor)

@@ -13,6 +13,7 @@ from mlflow_pt_eval.state.codec import decode, encode
 from mlflow_pt_eval.state.forward import can_start_anew, discard, is_map_style, is_one_way, keeps_workers, start_later
 from mlflow_pt_eval.state.generators import capture_generators, restore_generators
 from mlflow_pt_eval.state.rng import capture_rng, preserved_rng, restore_rng
+from mlflow_pt_eval.state.tree import is_stateful
 
 Skip = Literal["exact", "sampler"]
 
@@ -104,14 +105,14 @@ class Positioned:
 
     def _own_state(self) -> bool:
         """Say whether the loader's own state_dict is the way to resume it."""
-        if not _has_state(self.loader):
+        if not is_stateful(self.loader):
             return False
         if not is_map_style(self.loader):
             return True
         # Replaying is exact where torchdata's way is not: it asks a sampler for its order a second time, and starts
         # the workers' generators anew. But what a data set or a sampler keeps beside its order only its state holds.
         parts = (self.loader.dataset, self.loader.sampler, self.loader.batch_sampler)
-        return any(map(_has_state, parts)) and (self.loader.num_workers == 0 or self.skip == "sampler")
+        return any(map(is_stateful, parts)) and (self.loader.num_workers == 0 or self.skip == "sampler")
 
     def _check(self, position: Mapping[str, Any]) -> None:
         """Refuse what cannot be resumed, and say what cannot be exact, before anything is changed."""
@@ -173,10 +174,6 @@ def _put_back(loader: Any, before: Mapping[str, Any]) -> None:
     """Put generators back to where they were before the iterator was built."""
     restore_rng(before["rng"], strict=False)
     restore_generators(loader, before["generators"])
-
-
-def _has_state(part: Any) -> bool:
-    return hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
 
 
 def _length(loader: Any) -> int | None:

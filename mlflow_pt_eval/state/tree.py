@@ -63,6 +63,11 @@ class RestoreReport:
         return "; ".join(f"{word.replace('_', ' ')}: {', '.join(names)}" for word, names in parts.items() if names)
 
 
+def is_stateful(part: object) -> bool:
+    """Say whether *part* has both methods of `Stateful` (which `isinstance` takes long to find out)."""
+    return hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+
+
 def check_state(state: Mapping[str, Stateful]) -> None:
     """Raise BadInput unless *state* maps names, `model` among them, to objects with a state."""
     if "model" not in state:
@@ -70,7 +75,7 @@ def check_state(state: Mapping[str, Stateful]) -> None:
     for key, part in state.items():
         if not isinstance(key, str) or not key.isidentifier():
             raise BadInput(f"state has the key {key!r}: a key must be a name of letters, digits and '_'.")
-        if not isinstance(part, Stateful):
+        if not is_stateful(part):
             raise BadInput(
                 f"state[{key!r}] is a {type(part).__name__} without state_dict() and load_state_dict(): "
                 "give it both, or leave it out."

@@ -71,6 +71,7 @@ CHANGED = {
     "gone": 3,
     "container": {"b": torch.zeros(5)},
     "list": [torch.zeros(5)],
+    "module": nn.BatchNorm1d(3).state_dict(),
 }
 
 

@@ -11,7 +11,6 @@ import torch
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.state.codec import ATOMS, DICTS, TENSORS, Refused, path_text
 
-_ATTRIBUTES = object()  # the place of what an OrderedDict carries as attributes
 Node = dict[Hashable, Any]  # the buffers of one container: by key or index, a _Slot or the Node of a container in it
 
 
@@ -101,9 +100,8 @@ class _Copying:
         self._seen: dict[int, list[tuple[torch.Tensor, _Slot]]] = {}  # by address
         self._mark = object()
 
-    def items(self, items: Iterable[tuple[Hashable, Any]], kept: Any, made: Any) -> Node:
+    def items(self, items: Iterable[tuple[Hashable, Any]], kept: Node, made: Any) -> Node:
         """Put a copy of each item into *made*, at its key or index; return the buffers."""
-        kept = kept if type(kept) is dict else {}
         node: Node = {}
         for key, item in items:
             kind = type(item)
@@ -132,11 +130,12 @@ class _Copying:
     def _container(self, value: Any, kept: Any) -> tuple[Any, Node]:
         """Return the copy of a container, and its buffers."""
         kind = type(value)
+        kept = kept if type(kept) is dict else {}
         if kind in DICTS:
             made = kind()
             node = self.items(value.items(), kept, made)
-            if kind is OrderedDict and vars(value):  # the `_metadata` of a state_dict
-                node[_ATTRIBUTES] = self.items(vars(value).items(), kept and kept.get(_ATTRIBUTES), vars(made))
+            if kind is OrderedDict and vars(value):  # the `_metadata` of a state_dict, no tensors
+                self.items(vars(value).items(), {}, vars(made))
             return made, node
         if kind is list or kind is tuple:
             made = [None] * len(value)

@@ -5,7 +5,7 @@ A third of the time of as many `Text` objects, and deaf to every setting that co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import cos, radians, sin
 from typing import Any, NamedTuple
 
@@ -23,14 +23,6 @@ class Cell(NamedTuple):
     y: float
     text: str
     color: str = INK
-
-
-class Box(NamedTuple):
-    """Where a text's baseline begins on the canvas, in px from its lower left corner, and the text's width."""
-
-    left: float
-    base: float
-    width: float
 
 
 class CellText(Artist):
@@ -62,10 +54,10 @@ class CellText(Artist):
             return
         top = renderer.get_canvas_width_height()[1] if renderer.flipy() else None
         pen = renderer.new_gc()
-        for cell, box in zip(self.cells, self._boxes(renderer), strict=True):
+        widths = self._widths(renderer) if self.align else {}
+        for cell, (left, base) in zip(self.cells, self._starts(renderer, widths), strict=True):
             pen.set_foreground(cell.color)
-            base = box.base if top is None else top - box.base
-            renderer.draw_text(pen, box.left, base, cell.text, self.font, self.angle)
+            renderer.draw_text(pen, left, base if top is None else top - base, cell.text, self.font, self.angle)
         pen.restore()
         self.stale = False
 
@@ -77,27 +69,30 @@ class CellText(Artist):
         renderer = renderer or canvas.get_renderer()
         _, height, descent = self._measure(renderer, "0pg")
         along, up = cos(radians(self.angle)), sin(radians(self.angle))
+        widths = self._widths(renderer)
         corners = [
-            (box.left + box.width * part * along - rise * up, box.base + box.width * part * up + rise * along)
-            for box in self._boxes(renderer)
+            (left + widths[cell.text] * part * along - rise * up, base + widths[cell.text] * part * up + rise * along)
+            for cell, (left, base) in zip(self.cells, self._starts(renderer, widths), strict=True)
             for part in (0, 1)
             for rise in (-descent, height - descent)
         ]
         across, down = zip(*corners, strict=True)
         return Bbox.from_extents(min(across), min(down), max(across), max(down))
 
-    def _boxes(self, renderer: Any) -> list[Box]:
-        """Return each text's place; distinct texts are measured once."""
-        widths = {text: self._measure(renderer, text)[0] for text in {cell.text for cell in self.cells}}
+    def _starts(self, renderer: Any, widths: Mapping[str, float]) -> list[tuple[float, float]]:
+        """Return where each text's baseline begins on the canvas, in px from its lower left corner."""
         _, height, descent = self._measure(renderer, "0")
         half, along, up = (height - descent) / 2, cos(radians(self.angle)), sin(radians(self.angle))
         right, rise = (renderer.points_to_pixels(part) for part in self.shift)
-        boxes = []
+        starts = []
         for cell, (x, y) in zip(self.cells, self._anchors(), strict=True):
-            back = self.align * widths[cell.text]
-            left, base = x + right - back * along + half * up, y + rise - back * up - half * along
-            boxes.append(Box(left, base, widths[cell.text]))
-        return boxes
+            back = self.align * widths.get(cell.text, 0.0)
+            starts.append((x + right - back * along + half * up, y + rise - back * up - half * along))
+        return starts
+
+    def _widths(self, renderer: Any) -> dict[str, float]:
+        """Return the width of each distinct text in px."""
+        return {text: self._measure(renderer, text)[0] for text in {cell.text for cell in self.cells}}
 
     def _anchors(self) -> list[tuple[float, float]]:
         anchors: list[tuple[float, float]] = self.get_transform().transform([(c.x, c.y) for c in self.cells]).tolist()

@@ -110,7 +110,7 @@ class Recorder:
         """Write a snapshot to the staging folder: payload, metrics, then the manifest that makes it exist there."""
         folder = self.folder / str(snapshot.name)
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
-        entry = save_tree(snapshot.tree, folder / STATE_FILE)
+        entry = save_tree(snapshot.tree, folder / STATE_FILE, needed=self._buffers.nbytes)
         # If this process dies before its points are sent, they are found beside the checkpoint that follows them.
         write_points(folder / STAGED_METRICS_FILE, self.telemetry.unsent())
         manifest = self._manifest(snapshot, {STATE_FILE: entry})

@@ -1,0 +1,116 @@
+"""A full disk, a store that refuses: an error at the next commit, the older checkpoints whole, nothing swallowed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import torch
+from loops import Parts, wrapped
+
+import mlflow_pt_eval as mpe
+from mlflow_pt_eval.checkpoints import verify
+from mlflow_pt_eval.errors import StorageFailed
+from mlflow_pt_eval.tracking.checkpoints import Checkpoints
+from mlflow_pt_eval.tracking.store import connect
+from mlflow_pt_eval.training import recorder
+
+WAIT = mpe.ModelCheckpoint(when_busy="wait")
+
+FULL = """
+import sys
+sys.path.insert(0, {tests!r})
+import resource, signal
+import mlflow_pt_eval as mpe
+from loops import Parts, wrapped
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+def before_step(epoch, batch):
+    if (epoch, batch) == (2, 0):  # from here on, no file may grow beyond what is left of this quota
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, resource.RLIM_INFINITY))
+
+try:
+    wrapped(Parts(), 6, callbacks=[mpe.ModelCheckpoint(when_busy="wait")], before_step=before_step)
+finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+
+
+def test_a_full_disk_is_an_error_that_names_the_folder_and_leaves_the_older_checkpoints_whole(tmp_path, server):
+    """Not one warning and a FINISHED run: the training fails at the next commit."""
+    script = tmp_path / "full.py"
+    script.write_text(FULL.format(tests=str(Path(__file__).parent)))
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": server}  # the database must not be on the same full disk
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"StorageFailed: cannot use {tmp_path}/.mlflow_pt_eval" in done.stderr
+    assert "were needed" in done.stderr
+    mlflow.set_tracking_uri(server)
+    run = mlflow.search_runs(output_format="list", filter_string="status = 'FAILED'")[0]
+    problems = verify(run.info.run_id)
+    assert len(problems) == 2
+    assert set(problems.values()) == {None}
+    parts = Parts()
+    assert len(wrapped(parts, 6, resume=run.info.run_id).history) == 6
+
+
+class NoDeletes(Checkpoints):
+    """A store that takes everything and gives nothing back, as some object stores are set up."""
+
+    def delete(self, name):
+        raise StorageFailed(f"{name} must not be deleted here")
+
+
+def test_a_store_that_refuses_deletes_keeps_everything_with_one_warning(monkeypatch, caplog):
+    """Retention is no reason to end a training."""
+    monkeypatch.setattr(recorder, "Checkpoints", NoDeletes)
+    run = wrapped(Parts(), 4, callbacks=[WAIT])
+    assert len(Checkpoints.of(connect(), run.run_id).committed()) == 4
+    assert caplog.text.count("refuses to delete") == 1
+    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
+
+
+class FullAfter(Checkpoints):
+    """A store that refuses every file from the third checkpoint on."""
+
+    def _store_file(self, source, path):
+        if "epoch=0002" in path:
+            raise StorageFailed(f"cannot use {path}: the disk is full")
+        super()._store_file(source, path)
+
+
+def test_a_store_that_is_full_fails_the_run_and_keeps_the_checkpoint_staged(monkeypatch):
+    """What the store refused stays in staging; a resume sends it when there is room again."""
+    monkeypatch.setattr(recorder, "Checkpoints", FullAfter)
+    with pytest.raises(StorageFailed, match="the disk is full"):
+        wrapped(Parts(), 8, callbacks=[WAIT])
+    (run,) = mlflow.search_runs(output_format="list")
+    assert run.info.status == "FAILED"
+    monkeypatch.undo()
+    parts = Parts()
+    wrapped(parts, 8, resume=run.info.run_id)
+    whole = Parts()
+    wrapped(whole, 8)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(parts.model.state_dict()[key], value)
+
+
+def test_a_newer_attempt_elsewhere_stops_the_older(monkeypatch):
+    """Across hosts no lock can help: the newest attempt wins, the older ends with an error at its next commit."""
+    from mlflow_pt_eval.errors import RunConflict
+    from mlflow_pt_eval.tracking import attempts
+    from mlflow_pt_eval.tracking.runs import get_run
+
+    def before_step(epoch, batch):
+        if (epoch, batch) == (2, 0):  # as another host's start would
+            (run,) = mlflow.search_runs(output_format="list")
+            store = connect()
+            attempts.begin(store, run.info.run_id, get_run(store, run.info.run_id).data.tags, None)
+
+    with pytest.raises(RunConflict, match="was taken over by attempt 2"):
+        wrapped(Parts(), 8, callbacks=[WAIT], before_step=before_step)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from mlflow_pt_eval.metrics import ladders
 from mlflow_pt_eval.metrics.blocks import run
@@ -19,20 +20,27 @@ from mlflow_pt_eval.metrics.ladders import Ladder, Rungs
 from mlflow_pt_eval.metrics.resampling import Statistic, Weights
 from mlflow_pt_eval.metrics.result import Floats
 
+Influence = npt.NDArray[np.float32]  # single precision: a linear part is no exact number anyway
+
 PARTS = 4  # of the classes, each with sums of its own; not the number of threads, so that no sum depends on it
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A ranking metric: of weights, as its linear part, and whether classes count by their size."""
+    """A ranking metric: of weights, and as its linear part; `weighted`: classes count by their size."""
 
     value: Callable[[Rungs], Floats]
     influence: Callable[[Ladder], tuple[float, Floats, Floats]]
+    of_positives: bool = False
     weighted: bool = False
+
+    def defined(self, steps: Ladder) -> bool:
+        """Say whether a class has what it takes: positives, and negatives unless the metric is of positives only."""
+        return bool(len(steps.positives) and (self.of_positives or len(steps.negatives)))
 
 
 AREA: Final = Measure(ladders.roc_auc, ladders.roc_auc_influence)
-PRECISION: Final = Measure(ladders.average_precision, ladders.average_precision_influence)
+PRECISION: Final = Measure(ladders.average_precision, ladders.average_precision_influence, of_positives=True)
 RANKING: Final[Mapping[str, Measure]] = MappingProxyType(
     {
         "roc_auc": AREA,
@@ -78,8 +86,8 @@ def _average(values: Floats, shares: Floats) -> Floats:
     return np.where(total > 0, ratio((np.nan_to_num(values) * shares).sum(axis=0), total), np.nan)
 
 
-def influence(inputs: Inputs, measure: Measure, *, threads: int) -> tuple[float, Floats]:
-    """Return the metric and its linear part: what one more of each sample adds to it, float64 (N,).
+def influence(inputs: Inputs, measure: Measure, *, threads: int) -> tuple[float, Influence]:
+    """Return the metric and its linear part: what one more of each sample adds to it, float32 (N,).
 
     NaN and zeros where no class defines the metric.
     """
@@ -88,21 +96,22 @@ def influence(inputs: Inputs, measure: Measure, *, threads: int) -> tuple[float,
     values, shares = (np.concatenate([part[index] for part in done]) for index in (0, 1))
     total = shares.sum()
     if not total:
-        return float("nan"), np.zeros(inputs.n_samples)
+        return float("nan"), np.zeros(inputs.n_samples, np.float32)
     metric = float(np.nan_to_num(values) @ shares / total)
-    added = np.sum([part[2] for part in done], axis=0)
+    added = reduce(np.add, (part[2] for part in done))
     if measure.weighted:  # a class that is drawn more often counts more
         added += _members(inputs, classes) @ np.nan_to_num(values - metric)
-    return metric, added / total
+    added -= added.mean(dtype=np.float64)  # what single precision left over
+    return metric, added / np.float32(total)
 
 
-def _part(inputs: Inputs, measure: Measure, classes: Ints) -> tuple[Floats, Floats, Floats]:
+def _part(inputs: Inputs, measure: Measure, classes: Ints) -> tuple[Floats, Floats, Influence]:
     """Return values and shares of some classes, and the sum of their samples' shares times influence."""
     values, shares = np.full(len(classes), np.nan), np.zeros(len(classes))
-    added = np.zeros(inputs.n_samples)
+    added = np.zeros(inputs.n_samples, np.float32)
     for place, index in enumerate(classes):
         steps = _ladder(inputs, int(index))
-        if not len(steps.positives) or not len(steps.negatives):
+        if not measure.defined(steps):
             continue
         values[place], up, down = measure.influence(steps)
         shares[place] = len(steps.positives) if measure.weighted else 1

@@ -18,7 +18,15 @@ from mlflow_pt_eval.metrics import class_averages, counts
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import Inputs
-from mlflow_pt_eval.metrics.resampling import LARGEST_WORK, Statistic, Weights, resample, resample_linear
+from mlflow_pt_eval.metrics.resampling import (
+    LARGEST_WORK,
+    Influence,
+    Statistic,
+    Weights,
+    each_once,
+    resample,
+    resample_linear,
+)
 from mlflow_pt_eval.metrics.result import Floats
 
 
@@ -45,7 +53,7 @@ class Estimator:
     counts: Ints
     work: int
     exact: Callable[[], Statistic]
-    linear: Callable[[], tuple[float, Floats]]
+    linear: Callable[[], tuple[float, Influence]]
 
     def minus(self, other: Estimator) -> Estimator:
         """Return the estimator of the difference to *other*, which is of the same atoms."""
@@ -54,7 +62,7 @@ class Estimator:
             ours, theirs = self.exact(), other.exact()
             return lambda weights: ours(weights) - theirs(weights)
 
-        def linear() -> tuple[float, Floats]:
+        def linear() -> tuple[float, Influence]:
             (ours, here), (theirs, there) = self.linear(), other.linear()
             return ours - theirs, here - there
 
@@ -88,7 +96,7 @@ def ranking_metric(inputs: Inputs, key: str, *, threads: int) -> Estimator:
     """Return the estimator of a metric of `class_averages.RANKING`."""
     measure = class_averages.RANKING[key]
     return Estimator(
-        counts=np.ones(inputs.n_samples, np.int64),
+        counts=each_once(inputs.n_samples),
         work=class_averages.work(inputs),
         exact=partial(class_averages.statistic, inputs, measure, threads=threads),
         linear=partial(class_averages.influence, inputs, measure, threads=threads),
@@ -97,12 +105,12 @@ def ranking_metric(inputs: Inputs, key: str, *, threads: int) -> Estimator:
 
 def mean(values: Floats) -> Estimator:
     """Return the estimator of the mean of the samples' *values* (N,), whose linear part is all there is."""
-    ones, average = np.ones(len(values), np.int64), float(values.mean())
+    average = float(values.mean())
 
     def exact() -> Statistic:
         return partial(_weighted_mean, values)
 
-    return Estimator(ones, LARGEST_WORK, exact, lambda: (average, (values - average) / len(values)))
+    return Estimator(each_once(len(values)), LARGEST_WORK, exact, lambda: (average, (values - average) / len(values)))
 
 
 def _weighted_mean(values: Floats, weights: Weights) -> Floats:

@@ -17,6 +17,7 @@ from mlflow_pt_eval.metrics.resampling import draw_work
 from mlflow_pt_eval.metrics.result import Floats
 
 STEP = 1e-4  # of one sample, for derivatives
+CLASS_WORK = 20
 Part = Literal["hits", "support", "predicted"]
 
 
@@ -32,8 +33,9 @@ class Incidence:
 
     @property
     def work(self) -> int:
-        """The steps that one resample takes: the drawing and three products."""
-        return draw_work(self.counts) + self.hits.nnz + self.support.nnz + self.predicted.nnz
+        """The steps that one resample takes: the drawing, three products, a statistic of what they give."""
+        classes, _ = self.hits.shape
+        return draw_work(self.counts) + self.hits.nnz + self.support.nnz + self.predicted.nnz + CLASS_WORK * classes
 
     def margins(self, weights: npt.NDArray[np.floating[Any]]) -> Margins:
         """Return the counts (r, K) of each weighting of the atoms (M, r), or (K,) of one (M,)."""

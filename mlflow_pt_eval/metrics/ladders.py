@@ -10,13 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from mlflow_pt_eval.metrics.counts import ratio
-from mlflow_pt_eval.metrics.groups import Ints
+from mlflow_pt_eval.metrics.groups import ONE, Keys
 from mlflow_pt_eval.metrics.inputs import Mask, Scores
 from mlflow_pt_eval.metrics.resampling import Weights
 from mlflow_pt_eval.metrics.result import Floats
+
+Places = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,21 +30,16 @@ class Ladder:
     and those at or below it.
     """
 
-    positives: Ints
-    negatives: Ints
-    starts: Ints
-    left: Ints
-    right: Ints
+    positives: Places
+    negatives: Places
+    starts: Places
+    left: Places
+    right: Places
 
     @property
-    def sizes(self) -> Ints:
+    def sizes(self) -> Places:
         """How many positives each run has, (G,)."""
-        return np.diff(self.starts, append=len(self.positives))
-
-    @property
-    def defined(self) -> bool:
-        """Whether there are positives and negatives at all."""
-        return bool(len(self.positives) and len(self.negatives))
+        return np.diff(self.starts, append=np.int32(len(self.positives)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +57,36 @@ class Rungs:
 
 
 def ladder(scores: Scores, positive: Mask) -> Ladder:
-    """Order the *scores* (N,) of one class."""
-    up, down = (places[np.argsort(scores[places])] for places in (np.flatnonzero(positive), np.flatnonzero(~positive)))
-    own, other = scores[up], scores[down]
-    starts = np.flatnonzero(np.diff(own, prepend=np.float32(np.nan)) != 0)
-    left, right = (np.searchsorted(other, own[starts], side=side) for side in ("left", "right"))
-    return Ladder(up, down, starts, left, right)
+    """Order the *scores* (N,) of one class: a plain sort of integers that hold score, truth and place, high to low."""
+    order, keys = _sorted(scores, positive)
+    up = (keys & ONE).astype(bool)
+    first = _small(np.flatnonzero(up))
+    own = keys[first]
+    starts = _small(np.flatnonzero(np.concatenate((own[:1] == own[:1], own[1:] != own[:-1]))))
+    first, own = first[starts], own[starts]
+    left = right = first - starts
+    ties = np.flatnonzero((keys[first - 1] == own ^ ONE) & (first > 0))  # negatives come first among equal scores
+    if len(ties):
+        left = right.copy()
+        left[ties] = np.searchsorted(keys, own[ties] ^ ONE) - starts[ties]
+    return Ladder(order[up], order[~up], starts, left, right)
+
+
+def _sorted(scores: Scores, positive: Mask) -> tuple[Places, Keys]:
+    """Return the samples' places by score, ascending, and the keys of `groups` in that order."""
+    whole = np.ascontiguousarray(scores).view(np.uint32).astype(np.uint64)
+    whole <<= np.uint64(1)
+    whole |= positive
+    whole <<= np.uint64(32)  # over the top goes the sign of -0.0
+    whole |= np.arange(len(scores), dtype=np.uint32)
+    whole.sort()
+    order = whole.astype(np.uint32).view(np.int32)
+    whole >>= np.uint64(32)
+    return order, whole.astype(np.uint32)
+
+
+def _small(places: npt.NDArray[np.intp]) -> Places:
+    return places.astype(np.int32)
 
 
 def climber(steps: Ladder) -> Callable[[Weights], Rungs]:
@@ -72,7 +94,7 @@ def climber(steps: Ladder) -> Callable[[Weights], Rungs]:
     runs, others = len(steps.starts), len(steps.negatives)
     cuts = np.unique(np.concatenate(([0], steps.left, steps.right, [others])))
     left, right = np.searchsorted(cuts, steps.left), np.searchsorted(cuts, steps.right)
-    places = np.concatenate((steps.positives, steps.negatives)).astype(np.int32)
+    places = np.concatenate((steps.positives, steps.negatives))
     ends = np.concatenate((steps.starts, len(steps.positives) + cuts)).astype(np.int32)
     matrix = csr_array((np.ones(len(places), np.float32), places, ends), shape=(runs + len(cuts) - 1, len(places)))
 
@@ -107,11 +129,14 @@ def roc_auc_influence(steps: Ladder) -> tuple[float, Floats, Floats]:
     These are DeLong's (1988) placements, scaled so that their sums of squares are his unbiased variance.
     """
     ups, downs, sizes = len(steps.positives), len(steps.negatives), steps.sizes
-    beaten = (steps.left + steps.right) / (2 * downs)
+    beaten = (steps.left.astype(np.int64) + steps.right) / (2 * downs)
     area = float(beaten @ sizes / ups)
-    ends = sum(np.bincount(place, weights=sizes, minlength=downs + 1) for place in (steps.left, steps.right))
-    beaten_by = 1 - np.cumsum(ends)[:-1] / (2 * ups)
-    return area, np.repeat(beaten - area, sizes) * _unbiased(ups), (beaten_by - area) * _unbiased(downs)
+    above = np.asarray(np.bincount(steps.left, weights=sizes, minlength=downs + 1), np.float64)
+    above += np.bincount(steps.right, weights=sizes, minlength=downs + 1)
+    np.cumsum(above, out=above)
+    above *= -_unbiased(downs) / (2 * ups)
+    above += (1 - area) * _unbiased(downs)
+    return area, np.repeat((beaten - area) * _unbiased(ups), sizes), above[:-1]
 
 
 def _unbiased(count: int) -> float:
@@ -122,7 +147,7 @@ def _unbiased(count: int) -> float:
 def average_precision_influence(steps: Ladder) -> tuple[float, Floats, Floats]:
     """Return the average precision and its derivatives by the samples' weights, as `roc_auc_influence`."""
     ups, downs, sizes = len(steps.positives), len(steps.negatives), steps.sizes
-    tp, fp = ups - steps.starts, downs - steps.left
+    tp, fp = ups - np.float64(steps.starts), downs - np.float64(steps.left)
     precision = tp / (tp + fp)
     score = float(precision @ sizes / ups)
     gained = np.cumsum(sizes * fp / (tp + fp) ** 2)

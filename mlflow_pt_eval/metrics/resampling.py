@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +14,17 @@ from mlflow_pt_eval.metrics.result import Floats
 
 Weights = npt.NDArray[np.float32]
 Statistic = Callable[[Weights], Floats]
+Influence = npt.NDArray[np.floating[Any]]
 
 BLOCK_WEIGHTS = 1 << 19  # 2 MB of float32 at once
-LARGEST_WORK = 8_000_000_000  # steps of about 0.2 ns: above it only the linear part is resampled
-DRAW_SAMPLE, DRAW_COUNT = 25, 325  # steps for one sample drawn, for one count drawn from a binomial
+LARGEST_WORK = 4_000_000_000  # steps of about 0.5 ns: above it only the linear part is resampled
+DRAW_SAMPLE, DRAW_COUNT = 10, 130  # steps for one sample drawn, for one count drawn from a binomial
 LINEAR_BINS = 1024
+
+
+def each_once(samples: int) -> Ints:
+    """Return the counts of atoms that are one sample each: ones (samples,), without a place of their own in memory."""
+    return np.broadcast_to(np.int64(1), samples)
 
 
 def draw_work(counts: Ints) -> int:
@@ -57,20 +64,30 @@ def _samples_drawn(rng: np.random.Generator, atoms: Ints, columns: int) -> Weigh
     return weights
 
 
-def resample_linear(influence: Floats, counts: Ints, *, resamples: int, seed: int, threads: int) -> Floats:
+def resample_linear(influence: Influence, counts: Ints, *, resamples: int, seed: int, threads: int) -> Floats:
     """Return what each resample adds to a statistic that is linear: the sum of weights times *influence* (M,).
 
     Of many atoms those of nearly the same influence are drawn together: they share a bin, by quantiles and by equal
     steps, so that neither the middle nor the tails get coarse (the variance inside the bins is below 1e-4 of all).
     """
-    order = np.argsort(influence)
-    values, cumulative = influence[order], np.cumsum(counts[order])
-    by_count = np.searchsorted(cumulative, np.linspace(0, cumulative[-1], LINEAR_BINS, endpoint=False), side="right")
-    by_value = np.searchsorted(values, np.linspace(values[0], values[-1], LINEAR_BINS, endpoint=False))
-    starts = np.union1d(by_count, by_value)
-    together = np.add.reduceat(counts[order], starts)
-    means = np.add.reduceat(values * counts[order], starts) / together
+    if counts.max() == 1:  # millions of samples, each for itself: no order is needed, only one copy
+        values = np.sort(influence)
+        sums, before = values, np.arange(len(values) + 1)
+    else:
+        order = np.argsort(influence)
+        values, sums = influence[order], influence[order] * counts[order]
+        before = np.concatenate(([0], np.cumsum(counts[order])))
+    starts = _bins(values, before)
+    together = np.diff(before[np.append(starts, len(values))])
+    means = np.add.reduceat(sums, starts, dtype=np.float64) / together
     return resample(lambda weights: means @ weights, together, resamples=resamples, seed=seed, threads=threads)
+
+
+def _bins(values: Influence, before: Ints) -> Ints:
+    """Return where bins of the ascending *values* begin; *before* (M + 1,) counts the samples before each."""
+    by_count = np.searchsorted(before[1:], np.linspace(0, before[-1], LINEAR_BINS, endpoint=False), side="right")
+    by_value = np.searchsorted(values, np.linspace(values[0], values[-1], LINEAR_BINS, endpoint=False))
+    return np.union1d(by_count, by_value)
 
 
 def percentile_interval(values: Floats, confidence: float = 0.95) -> tuple[float, float] | None:

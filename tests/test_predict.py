@@ -271,12 +271,17 @@ def test_a_model_that_squeezes_a_last_batch_of_one_is_understood():
 def test_a_width_that_changes_is_named():
     """Scores of two widths cannot be of one task."""
 
-    class Growing(nn.Module):
-        def forward(self, x):
-            return x if len(x) == 30 else x[:, :3]
+    class Changing(nn.Module):
+        def __init__(self, change):
+            super().__init__()
+            self.change = change
 
-    with pytest.raises(BadInput, match="for 20 samples from 30 on, the model returned scores of shape .20, 3., but 4"):
-        predict(Growing(), (X, Y), batch_size=30)
+        def forward(self, x):
+            return x if len(x) == 30 else self.change(x)
+
+    for change, shape in ((lambda x: x[:, :3], ".20, 3."), (lambda x: x.T, ".4, 20."), (lambda x: x[0], ".4,.")):
+        with pytest.raises(BadInput, match=f"for 20 samples from 30 on, the model returned scores of shape {shape}"):
+            predict(Changing(change), (X, Y), batch_size=30)
 
 
 def test_inputs_that_the_model_refuses_are_named(tiny):

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from mlflow import MlflowClient
 
-from mlflow_pt_eval.errors import BadInput, NotFound, PromotionConflict
+from mlflow_pt_eval.errors import BadInput, NotFound, PromotionConflict, StoreUnavailable
 from mlflow_pt_eval.ledger import Move
 from mlflow_pt_eval.names import TAG_ALIAS_CLAIM_PREFIX, TAG_ALIAS_LEDGER_PREFIX
 from mlflow_pt_eval.tracking import registry
@@ -140,6 +140,38 @@ def test_a_move_that_is_overwritten_at_once_is_found_by_reading_back(store, name
         move_alias(beset, name, "champion", move(None, 2))
     assert registry.get_alias(store, name, "champion") == 3
     assert read_ledger(store, name, "champion") == ()
+
+
+class GoneAfterTheMove(MlflowClient):
+    """A client whose server goes away right after the alias is set."""
+
+    gone = False
+
+    def set_registered_model_alias(self, name, alias, version):
+        super().set_registered_model_alias(name, alias, version)
+        self.gone = True
+
+    def _check(self):
+        if self.gone:
+            raise ConnectionError("Connection refused")
+
+    def get_registered_model(self, name):
+        self._check()
+        return super().get_registered_model(name)
+
+    def delete_registered_model_tag(self, name, key):
+        self._check()
+        super().delete_registered_model_tag(name, key)
+
+
+def test_a_store_that_goes_away_in_the_middle_is_not_called_a_move_that_did_not_happen(store, name, caplog):
+    """The alias did move; the error says that it may have, and the claim that stays is named."""
+    beset = replace(store, client=GoneAfterTheMove(store.tracking_uri, store.registry_uri))
+    with pytest.raises(StoreUnavailable, match="it may have moved, without a line in its ledger"):
+        move_alias(beset, name, "champion", move(None, 2))
+    assert registry.get_alias(store, name, "champion") == 2
+    (left,) = claims(store, name)
+    assert left in caplog.text
 
 
 def test_a_ledger_that_someone_changed_stops_the_move_before_it_is_made(store, name):

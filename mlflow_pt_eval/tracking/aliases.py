@@ -15,16 +15,19 @@ the middle does not block the alias for ever.
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from mlflow_pt_eval.errors import BadInput, PromotionConflict
+from mlflow_pt_eval.errors import BadInput, PromotionConflict, StoreUnavailable
 from mlflow_pt_eval.ledger import Move, decode, encode
 from mlflow_pt_eval.names import TAG_ALIAS_CLAIM_PREFIX, TAG_ALIAS_LEDGER_PREFIX, check_alias
 from mlflow_pt_eval.tracking.registry import get_alias, model_tags, set_alias
-from mlflow_pt_eval.tracking.store import Store
+from mlflow_pt_eval.tracking.store import Store, unavailable
+
+_log = logging.getLogger("mlflow_pt_eval")
 
 CLAIM_SECONDS = 600  # after this a claim is one that nobody cleared away
 _TURN_SECONDS = 30  # to wait for another process's move, which takes a few calls
@@ -57,14 +60,15 @@ def move_alias(store: Store, name: str, alias: str, move: Move) -> None:
     """Move *alias* from `move.before` to `move.after` and note it in the ledger.
 
     PromotionConflict, and nothing is overwritten, if it does not point to `move.before` any more or if another
-    process is moving it at this moment.
+    process is moving it at this moment. StoreUnavailable, saying so, where the store went away in the middle.
     """
     with claimed(store, name, alias, by=move.by):
         moves = read_ledger(store, name, alias)
         _expect(store, name, alias, move.before, "while this was being decided; look at what it is now and decide anew")
-        set_alias(store, name, alias, move.after)
-        _expect(store, name, alias, move.after, "right after it was set, by something that does not use this package")
-        store.client.set_registered_model_tag(name, f"{TAG_ALIAS_LEDGER_PREFIX}{alias}", encode([*moves, move]))
+        with _half_done(store, name, alias, move):
+            set_alias(store, name, alias, move.after)
+            _expect(store, name, alias, move.after, "right after it was set, by something that knows no ledger")
+            store.client.set_registered_model_tag(name, f"{TAG_ALIAS_LEDGER_PREFIX}{alias}", encode([*moves, move]))
 
 
 @contextmanager
@@ -88,7 +92,27 @@ def claimed(
         _await_turn(store, name, key, clock, sleep)
         yield
     finally:
+        _clear(store, name, key)
+
+
+@contextmanager
+def _half_done(store: Store, name: str, alias: str, move: Move) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not unavailable(error):
+            raise
+        raise StoreUnavailable(
+            f"{store.shown} went away while the alias {alias!r} of {name!r} was being moved to {_shown(move.after)}: it "
+            "may have moved, without a line in its ledger. Look with `mlflow-pt-eval versions` when the store is back."
+        ) from error
+
+
+def _clear(store: Store, name: str, key: str) -> None:
+    try:
         store.client.delete_registered_model_tag(name, key)
+    except Exception as error:  # whatever is under way is more important, and the claim ends by itself
+        _log.warning("the claim %s of %s stays for %d minutes: %s", key, name, CLAIM_SECONDS // 60, error)
 
 
 def _await_turn(store: Store, name: str, own: str, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:

@@ -56,6 +56,11 @@ def versions(store: Store, name: str) -> list[VersionInfo]:
     return [VersionInfo.of(found, _of(aliases, found)) for found in _search(store, f"name = {quoted(name)}")]
 
 
+def versions_of_run(store: Store, run_id: str) -> list[VersionInfo]:
+    """Return the versions of any model that were registered from the run."""
+    return [VersionInfo.of(found, ()) for found in _search(store, f"run_id = {quoted(run_id)}")]
+
+
 def find_version_by_weights(store: Store, name: str, sha256: str) -> int | None:
     """Return the lowest version of *name* that holds exactly these weights and can still be loaded, or None.
 

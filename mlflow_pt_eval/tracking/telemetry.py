@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class Telemetry:
         self.store, self.run_id, self.spill = store, run_id, spill
         self._pending: deque[tuple[str, Any, int, float]] = deque()
         self._known: dict[tuple[str, int], float] = {}
-        self._said: set[str] = set()
+        self.disputed: dict[str, int] = {}  # keys whose stored value stays, though another came: the first such step
         self._sending = threading.Lock()
 
     def append(self, key: str, value: Any, step: int) -> None:
@@ -59,10 +59,9 @@ class Telemetry:
 
     def remember_stored(self, first: int) -> None:
         """Read the points that the run already holds from a step or epoch on, so that none is stored twice."""
-        for key in get_run(self.store, self.run_id).data.metrics:
-            for metric in self.store.client.get_metric_history(self.run_id, key):
-                if metric.step >= first:
-                    self._known[key, metric.step] = metric.value
+        for point in stored_points(self.store, self.run_id):
+            if point.step >= first:
+                self._known[point.key, point.step] = point.value
 
     def flush(self) -> None:
         """Send everything that is pending; StoreUnavailable, with nothing lost, if the server is away."""
@@ -107,13 +106,20 @@ class Telemetry:
         if (point.key, point.step) not in self._known:
             return True
         before = self._known[point.key, point.step]
-        if not _same(before, point.value) and point.key not in self._said:
-            self._said.add(point.key)
+        if not _same(before, point.value) and point.key not in self.disputed:
+            self.disputed[point.key] = point.step
             _log.warning(
                 "%s at step %d is %r now, but the run already holds %r from before the resume; the stored value stays",
                 *(point.key, point.step, point.value, before),
             )
         return False
+
+
+def stored_points(store: Store, run_id: str) -> Iterator[Point]:
+    """Yield every point of every metric that a run holds."""
+    for key in get_run(store, run_id).data.metrics:
+        for metric in store.client.get_metric_history(run_id, key):
+            yield Point(key, metric.value, metric.step, metric.timestamp)
 
 
 def write_points(path: Path, points: Iterable[Point]) -> None:

@@ -15,6 +15,7 @@ from mlflow.entities import LoggedModel
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+import mlflow_pt_eval
 from mlflow_pt_eval.exporting.candidate import Candidate
 from mlflow_pt_eval.exporting.folder import DATA_DIR, MLMODEL_FILE, ModelInfo
 from mlflow_pt_eval.exporting.inputs import Example
@@ -59,28 +60,26 @@ def describe(folder: Path, candidate: Candidate, info: ModelInfo, logged: Logged
 
 def requirements(ours: bool) -> list[str]:
     """Return what the model needs to be served, pinned; local suffixes such as +cpu are on no package index."""
-    names = ["mlflow", "torch", "numpy", *(["mlflow-pt-eval", "safetensors"] if ours else [])]
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+    names = ["mlflow", "torch", "numpy", *(["safetensors"] if ours else [])]
+    pinned = [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+    return [*pinned, f"mlflow-pt-eval=={mlflow_pt_eval.__version__}"] if ours else pinned
 
 
 def _signature(candidate: Candidate) -> ModelSignature:
-    batched = candidate.example.batched()
+    example, batched = candidate.example, candidate.example.batched()
     inputs = [
-        TensorSpec(
-            _numpy_type(tensor), (-1 if name in batched else tensor.shape[0], *tensor.shape[1:])[: tensor.ndim], name
-        )
-        for name, tensor in candidate.example.tensors.items()
+        _spec(tensor, None if candidate.given.call == "single" else name, free=name in batched)
+        for name, tensor in example.tensors.items()
     ]
-    if candidate.given.call == "single":
-        inputs = [TensorSpec(inputs[0].type, inputs[0].shape)]
     outputs = [
-        TensorSpec(
-            _numpy_type(t), (-1 if t.shape[0] == candidate.example.batch else t.shape[0], *t.shape[1:]), name or None
-        )
-        for name, t in candidate.expected.items()
-        if t.ndim
+        _spec(tensor, name or None, free=tensor.shape[:1] == (example.batch,))
+        for name, tensor in candidate.expected.items()
     ]
-    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs) if outputs else None)
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _spec(tensor: torch.Tensor, name: str | None, *, free: bool) -> TensorSpec:
+    return TensorSpec(_numpy_type(tensor), (-1, *tensor.shape[1:]) if free else tuple(tensor.shape), name)
 
 
 def _numpy_type(tensor: torch.Tensor) -> np.dtype[Any]:

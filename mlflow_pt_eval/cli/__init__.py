@@ -14,6 +14,7 @@ from mlflow_pt_eval import __version__
 from mlflow_pt_eval.cli import adopt, checkpoints, compare, evaluate, promote, sync, verify_resume, versions
 from mlflow_pt_eval.cli.params import Parser
 from mlflow_pt_eval.errors import Interrupted, PtEvalError
+from mlflow_pt_eval.redaction import redact
 
 _VERBS = (evaluate, compare, promote, versions, checkpoints, verify_resume, sync, adopt)
 _OTHER = 3
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(error: Exception, status: int, with_traceback: bool) -> int:
     if with_traceback:
         traceback.print_exc()
-    text = " ".join(str(error).split()) or "no reason given"
+    text = redact(" ".join(str(error).split())) or "no reason given"
     kind = "" if isinstance(error, PtEvalError) else f"{type(error).__name__}: "
     hint = "" if with_traceback or isinstance(error, PtEvalError) else " (--traceback shows where)"
     print(f"mlflow-pt-eval: {kind}{text}{hint}", file=sys.stderr)

@@ -14,8 +14,9 @@ from mlflow.entities import Param
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import PARAM_DRIFT_FILE, TAG_PARAM_DRIFT
+from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.runs import get_run, set_tags
-from mlflow_pt_eval.tracking.store import Store, redact
+from mlflow_pt_eval.tracking.store import Store
 
 _LONGEST = 6000  # MLflow cuts what is longer, without a word
 _SECRET = re.compile(r"passw(or)?d|secret|token|api_?key|credential|private_?key", re.IGNORECASE)

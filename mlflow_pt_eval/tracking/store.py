@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 import mlflow
 import requests
@@ -19,6 +19,7 @@ from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
 from mlflow_pt_eval.errors import BadInput, NotFound, StoreBroken, StoreUnavailable
+from mlflow_pt_eval.redaction import redact
 
 _SQLITE = "sqlite:///"
 _log = logging.getLogger("mlflow_pt_eval")
@@ -107,19 +108,6 @@ def connect(tracking_uri: str | None = None, *, registry_uri: str | None = None)
         client = MlflowClient(tracking_uri=uri, registry_uri=registry_uri)
         client.search_experiments(max_results=1)
     return Store(client, uri, registry_uri)
-
-
-def redact(text: str) -> str:
-    """Return a URI without the password in it.
-
-    >>> redact("postgresql://me:secret@host/db")
-    'postgresql://me:***@host/db'
-    """
-    parts = urlsplit(text)
-    if parts.password is None:
-        return text
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
 
 
 def unavailable(error: BaseException) -> bool:

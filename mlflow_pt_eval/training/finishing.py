@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
+from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.registration import register
 from mlflow_pt_eval.tracking import attempts, runs
 from mlflow_pt_eval.tracking.checkpoint_trees import load_checkpoint
@@ -51,7 +52,7 @@ def end_early(session: Session, ending: Ending) -> None:
         _log_open_epoch(session)
         recorder.drain(_wait(session, ending))
         if ending.status == "FAILED":
-            recorder.log_text(ending.traceback(), TRACEBACK_FILE)
+            recorder.log_text(redact(ending.traceback()), TRACEBACK_FILE)
         _register_all(session, [r for r in session.plan.registering if r.on_interrupt])
         recorder.close(ending.status, tags)
     except Exception as error:

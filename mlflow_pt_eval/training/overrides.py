@@ -30,7 +30,7 @@ class Rehearsal(Protocol):
         """The folder that stands for the working directory where staging is meant."""
 
     def adapted(self, session: Session, wanted: Wanted) -> Wanted:
-        """Return what is opened instead of what the script asked for."""
+        """Return what is opened instead of what the script asked for; called before anything of ours has drawn."""
 
     def opened(self, session: Session, opening: Opening) -> None:
         """Called when the run is open and restored."""

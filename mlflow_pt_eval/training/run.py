@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from mlflow_pt_eval import signals
+from mlflow_pt_eval.distributed import require_first_rank
 from mlflow_pt_eval.errors import BadInput, Interrupted
 from mlflow_pt_eval.policies import check_whole
 from mlflow_pt_eval.records import History
@@ -85,6 +86,7 @@ class TrainingRun:
         return self._session.registered_version
 
     def __enter__(self) -> Self:
+        require_first_rank()
         session = self._session
         with ExitStack() as stack, preserved_rng():
             session.watch = stack.enter_context(signals.watching(self._grace_seconds))
@@ -105,7 +107,8 @@ class TrainingRun:
         session.rehearsal = rehearsal = overrides.current()
         if rehearsal is None:
             return open_training(connect(), self._wanted)
-        return open_training(connect(rehearsal.tracking_uri), rehearsal.adapted(session, self._wanted))
+        wanted = rehearsal.adapted(session, self._wanted)
+        return open_training(connect(rehearsal.tracking_uri), wanted)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -35,7 +35,8 @@ LAYERS = {
         *("training", "registration", "evaluation", "comparison", "promotion", "adoption", "checkpoints", "syncing"),
         *("verification", "mlflow_evaluator"),
     },
-    4: {"cli", "__init__", "__main__"},
+    4: {"cli"},
+    5: {"__init__", "__main__"},
 }
 # L3 rooms meet through artifacts, not calls; these calls are the exceptions.
 CALLS = {

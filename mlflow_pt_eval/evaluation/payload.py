@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 from mlflow_pt_eval.evaluation.mistakes import Mistakes
 from mlflow_pt_eval.figures import (
@@ -32,6 +32,9 @@ from mlflow_pt_eval.names import (
     ROC_PNG,
 )
 from mlflow_pt_eval.report import render
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Pixels = npt.NDArray[np.uint8]
 

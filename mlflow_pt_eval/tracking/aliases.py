@@ -103,8 +103,9 @@ def _half_done(store: Store, name: str, alias: str, move: Move) -> Iterator[None
         if not unavailable(error):
             raise
         raise StoreUnavailable(
-            f"{store.shown} went away while the alias {alias!r} of {name!r} was being moved to {_shown(move.after)}: it "
-            "may have moved, without a line in its ledger. Look with `mlflow-pt-eval versions` when the store is back."
+            f"{store.shown} went away while the alias {alias!r} of {name!r} was being moved to {_shown(move.after)}: "
+            "it may have moved, without a line in its ledger. "
+            f"Look with `mlflow-pt-eval versions {name}` when the store is back."
         ) from error
 
 

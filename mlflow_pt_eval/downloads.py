@@ -152,7 +152,7 @@ def _open(url: str, start: int) -> Any:
     except HTTPError as error:
         raise _Trouble(f"HTTP {error.code}") from error
     except URLError as error:
-        raise _Trouble(str(error.reason)) from error
+        raise _Trouble(getattr(error.reason, "strerror", None) or str(error.reason)) from error
     except (OSError, HTTPException) as error:
         raise _Trouble(str(error) or type(error).__name__) from error
 

@@ -16,7 +16,6 @@ from mlflow_pt_eval.cli.params import (
     fraction,
     model_name,
     non_negative_float,
-    non_negative_int,
     number,
     one_line_errors,
     optional,
@@ -44,7 +43,6 @@ def complaint(convert: Callable[[str], Any], text: str, capsys: pytest.CaptureFi
 GOOD = [
     (positive_int, "1", 1),
     (positive_int, "1000", 1000),
-    (non_negative_int, "0", 0),
     (seed, "4294967295", 2**32 - 1),
     (number, "-2.5", -2.5),
     (positive_float, "1e-3", 1e-3),
@@ -77,7 +75,7 @@ def test_a_good_value_is_converted(convert: Callable[[str], Any], text: str, val
         (positive_int, "0", "train.py: --value: 0 is too small; give a whole number of at least 1."),
         (positive_int, "2.5", "train.py: --value: '2.5' is not a whole number; give a whole number of at least 1."),
         (positive_int, "", "train.py: --value: '' is not a whole number; give a whole number of at least 1."),
-        (non_negative_int, "-1", "train.py: --value: -1 is too small; give a whole number of at least 0."),
+        (seed, "-1", "train.py: --value: -1 is too small; give a whole number from 0 to 4294967295."),
         (seed, "4294967296", "train.py: --value: 4294967296 is too large; give a whole number from 0 to 4294967295."),
         (
             optional(positive_int),

@@ -52,11 +52,6 @@ def positive_int(text: str) -> int:
     return _whole(text, 1, "a whole number of at least 1")
 
 
-def non_negative_int(text: str) -> int:
-    """Read a whole number of at least 0."""
-    return _whole(text, 0, "a whole number of at least 0")
-
-
 def seed(text: str) -> int:
     """Read a seed that torch and NumPy both take: a whole number from 0 to 2**32 - 1."""
     wanted = "a whole number from 0 to 4294967295"
@@ -167,16 +162,18 @@ def training_parser(
     register_as: str,
 ) -> Parser:
     """Return a parser with the options that every training of `projects/` has, and these defaults."""
-    parser = Parser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    add = parser.add_argument
-    add("--epochs", type=positive_int, default=epochs, help="epochs in total, those before a resume included")
-    add("--lr", type=positive_float, default=lr, help="learning rate")
-    add("--batch-size", type=positive_int, default=batch_size, help="examples in a batch")
-    add("--seed", type=seed, default=0, help="the same seed gives the same weights, bit for bit")
-    add("--patience", type=positive_int, default=patience, help="epochs without a better val_loss before it stops")
-    add("--resume", default="", help="the id of a run to go on with, or auto for the newest unfinished one")
-    add("--register-as", type=model_name, default=register_as, help="name of the registered model")
-    add("--evaluate", action="store_true", help="evaluate the registered version on the test split in the end")
+    parser = Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option, read, default, text in (
+        ("--epochs", positive_int, epochs, "epochs in total, those before a resume included"),
+        ("--lr", positive_float, lr, "learning rate"),
+        ("--batch-size", positive_int, batch_size, "examples in a batch"),
+        ("--seed", seed, 0, "the same seed gives the same weights, bit for bit"),
+        ("--patience", positive_int, patience, "epochs without a better val_loss before it stops"),
+        ("--register-as", model_name, register_as, "name of the registered model"),
+    ):
+        parser.add_argument(option, type=read, default=default, help=f"{text} (%(default)s)")
+    parser.add_argument("--resume", default="", help="a run id, or auto for the newest unfinished run (a new run)")
+    parser.add_argument("--evaluate", action="store_true", help="evaluate the registered version on the test split")
     return parser
 
 

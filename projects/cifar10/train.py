@@ -20,8 +20,8 @@ from model import CifarNet
 def main() -> None:
     """Train, register the best epoch, and evaluate it if asked to."""
     parser = training_parser(__doc__, epochs=30, lr=0.1, batch_size=128, patience=10, register_as="cifar10")
-    parser.add_argument("--data-dir", type=optional(folder), default=None, help="a folder that has the binary files")
-    parser.add_argument("--limit", type=optional(positive_int), default=None, help="train on the first images only")
+    parser.add_argument("--data-dir", type=optional(folder), help="folder with the files (files, beside this script)")
+    parser.add_argument("--limit", type=optional(positive_int), help="train on the first images only (all)")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)

@@ -19,7 +19,7 @@ from model import MnistNet
 def main() -> None:
     """Train, register the best epoch, and evaluate it if asked to."""
     parser = training_parser(__doc__, epochs=6, lr=0.003, batch_size=128, patience=3, register_as="mnist")
-    parser.add_argument("--data-dir", type=optional(folder), default=None, help="a folder that has the IDX files")
+    parser.add_argument("--data-dir", type=optional(folder), help="folder with the files (files, beside this script)")
     args = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(args.seed)

@@ -410,9 +410,6 @@ def test_a_loader_with_a_state_of_its_own_is_resumed_by_it():
     assert first_difference(followed(Own, checkpoints[0, "end"])[0], whole[1]) is None
 
 
-torchdata = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
-
-
 class OwnStream(IterableDataset):
     """A stream that can say where it is."""
 
@@ -433,6 +430,7 @@ class OwnStream(IterableDataset):
 
 
 def stateful(dataset, **options):
+    torchdata = pytest.importorskip("torchdata.stateful_dataloader", reason="torchdata is not installed")
     return torchdata.StatefulDataLoader(dataset, 4, **options)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
@@ -67,7 +69,27 @@ def test_the_linear_form_of_a_mean_is_the_bootstrap_of_a_mean() -> None:
     assert np.quantile(linear, [0.025, 0.5, 0.975]) == pytest.approx(np.quantile(whole, [0.025, 0.5, 0.975]), abs=0.015)
 
 
-def test_a_percentile_interval_leaves_out_what_is_undefined() -> None:
+def test_an_interval_leaves_out_what_is_undefined() -> None:
     """A resample without one of the classes has no AUC; without any there is no interval."""
-    assert percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]), 0.5) == (1.5, 2.5)
-    assert percentile_interval(np.full(3, np.nan)) is None
+    assert percentile_interval(2.0, np.array([np.nan, 1.0, 2.0, 3.0]), 0.5) == pytest.approx((1.5, 2.5))
+    assert percentile_interval(2.0, np.full(3, np.nan)) is None
+
+
+def test_an_interval_without_bias_is_that_of_the_percentiles() -> None:
+    """Where half of the values lie below the estimate."""
+    values = np.arange(1001.0)
+    assert percentile_interval(500, values) == pytest.approx((25, 975))
+
+
+def test_an_interval_moves_against_the_bias() -> None:
+    """Values that lie mostly below the estimate say that the estimate does, too."""
+    values = np.arange(1001.0)
+    low, high = percentile_interval(700, values) or (0, 0)
+    assert low == pytest.approx(1000 * NormalDist().cdf(2 * NormalDist().inv_cdf(700.5 / 1001) - 1.959964), abs=1e-3)
+    assert high > 990
+    assert percentile_interval(5000, values) == pytest.approx((1000, 1000), abs=5)
+
+
+def test_values_that_are_all_alike_have_an_interval_without_width() -> None:
+    """Whatever rounding says of the estimate."""
+    assert percentile_interval(0.3, np.full(50, 0.1 + 0.2)) == (0.1 + 0.2, 0.1 + 0.2)

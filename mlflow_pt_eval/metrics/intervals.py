@@ -40,13 +40,13 @@ def accuracy_interval(accuracy: float, samples: int) -> tuple[float, float]:
 
 def f1_interval(of: Incidence, draws: Draws) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the macro-averaged F1, which is always defined."""
-    interval = percentile_interval(draw(label_metric(of, AVERAGED["f1_macro"]), draws)[1], CONFIDENCE)
+    interval = percentile_interval(*draw(label_metric(of, AVERAGED["f1_macro"]), draws))
     assert interval is not None
     return interval
 
 
 def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) -> dict[str, tuple[float, float]]:
-    """Return the 95 % percentile intervals of `f1_macro` and `roc_auc` or `roc_auc_macro`, as far as defined."""
+    """Return the 95 % intervals of `f1_macro` and `roc_auc` or `roc_auc_macro`, as far as defined."""
     if inputs.task == "multilabel":
         atoms = incidence.of_indicators(inputs.labels != 0, inputs.scores > THRESHOLD)
     else:
@@ -54,6 +54,6 @@ def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) ->
     found = {"f1_macro": f1_interval(atoms, draws)}
     for key in ("roc_auc", "roc_auc_macro"):
         if key in evaluation.metrics:
-            interval = percentile_interval(draw(ranking_metric(inputs, key, threads=draws.threads), draws)[1])
+            interval = percentile_interval(*draw(ranking_metric(inputs, key, threads=draws.threads), draws))
             found |= {} if interval is None else {key: interval}
     return found

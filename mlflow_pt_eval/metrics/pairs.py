@@ -66,7 +66,7 @@ def paired_difference(
     seed: int = 0,
     threads: int | None = None,
 ) -> Difference:
-    """Return the metric's difference, candidate minus baseline, with its percentile interval of a paired bootstrap.
+    """Return the metric's difference, candidate minus baseline, with its interval of a paired bootstrap.
 
     Each resample draws the same samples for both. *metric* is a key of an evaluation: any that needs the predicted
     classes only, the ROC-AUCs and average precisions, `log_loss`, `brier_score` and `top_5_accuracy` (of scores), or
@@ -76,7 +76,7 @@ def paired_difference(
         raise BadInput(f"confidence is {confidence}: give a share between 0 and 1, such as 0.95.")
     draws = Draws(resamples, seed, default_threads() if threads is None else threads)
     value, values = draw(_difference(metric, labels, candidate, baseline, draws.threads), draws)
-    interval = percentile_interval(values, confidence)
+    interval = percentile_interval(value, values, confidence)
     if interval is None or np.isnan(value):
         raise BadInput(f"{metric} is undefined on these labels (a class is missing): compare another metric.")
     return Difference(value, *interval)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ BLOCK_WEIGHTS = 1 << 19  # 2 MB of float32 at once
 LARGEST_WORK = 4_000_000_000  # steps of about 0.5 ns: above it only the linear part is resampled
 DRAW_SAMPLE, DRAW_COUNT = 10, 130  # steps for one sample drawn, for one count drawn from a binomial
 LINEAR_BINS = 1024
+NORMAL = NormalDist()
 
 
 def each_once(samples: int) -> Ints:
@@ -90,10 +92,18 @@ def _bins(values: Influence, before: Ints) -> Ints:
     return np.union1d(by_count, by_value)
 
 
-def percentile_interval(values: Floats, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Return the interval that holds the middle *confidence* of the resampled values, None if none is defined."""
+def percentile_interval(estimate: float, values: Floats, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return the bias-corrected percentile interval (Efron 1981) of the resampled *values*; None if none is defined.
+
+    Resamples repeat samples, so that an F1 of small classes comes out lower in most of them than in the data: as far
+    as the *estimate* is off their middle, the percentiles move to the other side. Plain percentiles of an F1 over 100
+    classes of 10 samples held the truth in 6 of 10 simulated data sets, these do in more than 9 (benchmarks/coverage).
+    """
     defined = values[~np.isnan(values)]
     if not len(defined):
         return None
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    below = (np.count_nonzero(defined < estimate) + np.count_nonzero(defined == estimate) / 2) / len(defined)
+    shift = 2 * NORMAL.inv_cdf(min(max(below, 1 / (len(defined) + 1)), len(defined) / (len(defined) + 1)))
+    half = NORMAL.inv_cdf((1 + confidence) / 2)
+    low, high = np.quantile(defined, [NORMAL.cdf(shift - half), NORMAL.cdf(shift + half)])
     return float(low), float(high)

@@ -117,13 +117,13 @@ def split(batch: Any) -> tuple[Any, Any]:
     A pair is (inputs, labels); of a longer tuple the last part is the labels and the others are the model's
     arguments; a mapping holds its labels under `labels` or `label`. BadInput for anything else.
     """
+    if isinstance(batch, tuple | list) and len(batch) >= 2:
+        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
     if isinstance(batch, Mapping):
         key = next((key for key in _LABEL_KEYS if key in batch), None)
         if key is not None and len(batch) > 1:
             return {name: part for name, part in batch.items() if name != key}, batch[key]
         raise BadInput(f"a batch has the keys {', '.join(map(str, batch))}: it needs inputs, and labels as 'labels'.")
-    if isinstance(batch, tuple | list) and len(batch) >= 2:
-        return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
     raise BadInput(f"a batch is {_described(batch)}: it must be (inputs, labels), or a mapping with 'labels'.")
 
 
@@ -132,6 +132,8 @@ def as_inputs(raw: Any) -> Inputs:
 
     A NumPy array of float64 becomes float32, which is what models hold; a tensor stays as it is.
     """
+    if isinstance(raw, torch.Tensor) and raw.ndim:  # nearly always, and a loader's batches are many
+        return raw
     if isinstance(raw, Mapping):
         inputs: Inputs = {str(key): as_tensor(part) for key, part in raw.items()}
     elif isinstance(raw, tuple | list) and raw and all(isinstance(p, torch.Tensor | np.ndarray) for p in raw):
@@ -184,7 +186,7 @@ def each(inputs: Inputs, change: Callable[[torch.Tensor], torch.Tensor]) -> Inpu
 
 def count(inputs: Inputs) -> int:
     """Return how many samples *inputs* hold."""
-    return len(parts(inputs)[0])
+    return len(inputs) if isinstance(inputs, torch.Tensor) else len(parts(inputs)[0])
 
 
 def _described(value: Any) -> str:

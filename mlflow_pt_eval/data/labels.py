@@ -72,7 +72,8 @@ def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> L
 
 def check_range(labels: Labels, n_classes: int, *, start: int = 0) -> None:
     """Refuse labels outside 0 … *n_classes* - 1; BadInput with the place and the value of the first one."""
-    if not labels.size or (labels.min() >= 0 and labels.max() < n_classes):
+    # Unsigned, a negative number is larger than any class.
+    if not labels.size or labels.view(np.uint64).max() < n_classes:
         return
     first = int(np.flatnonzero((labels < 0) | (labels >= n_classes))[0])
     raise BadInput(
@@ -110,7 +111,7 @@ def _whole(labels: npt.NDArray[Any], start: int) -> Labels:
                 f"label {start + first[0]} is {labels[first]}, but a class is a whole number; "
                 "check that the label column holds classes, not a measured value."
             )
-    return labels.astype(np.int64)
+    return labels.astype(np.int64, copy=False)
 
 
 def _check_multilabel(labels: Labels, start: int) -> None:

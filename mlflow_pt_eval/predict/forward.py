@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -25,16 +24,17 @@ class Forward:
         self._writes: bool | None = None  # whether the model changes its inputs in place; unknown before the first
         self.notes: list[str] = []
 
-    def __call__(self, batch: Batch, start: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """Give the model's scores for *batch*, whose first sample is number *start*, with the rows they belong to."""
-        done, total = 0, len(batch.labels)
-        while done < total:
-            rows = slice(done, total if self._limit is None else min(total, done + self._limit))
-            whole = rows == slice(0, total)
-            scores = self._try(batch.inputs if whole else each(batch.inputs, lambda part: part[rows]), start + done)  # noqa: B023
+    def __call__(self, batch: Batch, start: int) -> list[tuple[slice, torch.Tensor]]:
+        """Return the model's scores for *batch*, whose first sample is number *start*, in the pieces it took."""
+        total, pieces = len(batch.labels), []
+        rows = slice(0, total if self._limit is None else min(total, self._limit))
+        while rows.start < total:
+            scores = self._try(_cut(batch.inputs, rows, total), start + rows.start)
             if scores is not None:
-                yield rows, scores
-                done = rows.stop
+                pieces.append((rows, scores))
+            done = rows.start if scores is None else rows.stop
+            rows = slice(done, min(total, done + (self._limit or total)))
+        return pieces
 
     def _try(self, inputs: Inputs, start: int) -> torch.Tensor | None:
         size = count(inputs)
@@ -50,7 +50,7 @@ class Forward:
         return None
 
     def _call(self, inputs: Inputs) -> object:
-        moved = each(inputs, lambda part: part.to(self._device, non_blocking=True))
+        moved = each(inputs, self._moved)
         if self._writes is not False:
             moved = each(moved, torch.clone)
         before = _versions(moved)
@@ -61,6 +61,9 @@ class Forward:
             self._writes = True
         self._writes = bool(self._writes)
         return output
+
+    def _moved(self, part: torch.Tensor) -> torch.Tensor:
+        return part if part.device == self._device else part.to(self._device, non_blocking=True)
 
     def _halve(self, size: int) -> None:
         self._limit = max(1, size // 2)
@@ -76,6 +79,10 @@ class Forward:
             f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}: "
             f"{type(error).__name__}: {reason}"
         )
+
+
+def _cut(inputs: Inputs, rows: slice, total: int) -> Inputs:
+    return inputs if rows == slice(0, total) else each(inputs, lambda part: part[rows])
 
 
 def _versions(inputs: Inputs) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """Verify; status 1 if a resumed training differs from the whole one."""
     from mlflow_pt_eval.verification import verify_resume
 
-    verdict = verify_resume(args.script, args.args, kills=args.kills, seed=args.seed, say=None if args.json else print)
+    say = None if args.json else partial(print, flush=True)  # it takes a while: each line is wanted when it is there
+    verdict = verify_resume(args.script, args.args, kills=args.kills, seed=args.seed, say=say)
     if args.json:
         print_json(verdict.to_json())
     return 0 if verdict.exact else 1

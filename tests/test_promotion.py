@@ -370,9 +370,10 @@ def test_a_promotion_inside_a_users_run_leaves_its_status_alone(store, name):
     assert child.info.status == "FINISHED"
 
 
-def test_the_command_lines_answer_is_json_alone_and_its_status_the_decision(either, name):
+def test_the_command_lines_answer_is_json_alone_and_its_status_the_decision(server, tracking, name):
     """Over HTTP MLflow prints links to stdout; a script that reads our JSON must not meet them."""
-    evaluated(either, name, 6, 9)
+    mlflow.set_tracking_uri(server)
+    evaluated(connect(), name, 6, 9)
     verb = [sys.executable, "-W", "ignore", "-m", "mlflow_pt_eval", "promote", name]
     done = subprocess.run([*verb, "1", "--json"], capture_output=True, text=True, check=False)
     assert (done.returncode, json.loads(done.stdout)["moved"]) == (0, True), done.stderr

@@ -11,7 +11,8 @@ import os
 import sys
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -136,13 +137,13 @@ def _receive(url: str, download: Download, file: BinaryIO) -> None:
     with _open(url, kept) as reply:
         if kept and not reply.headers.get("Content-Range", "").startswith(f"bytes {kept}-"):
             _empty(file)
-        progress = _Progress(download, urlsplit(url).netloc)
-        while (lacking := download.size - file.tell()) > 0:
-            block = _read(reply, min(BLOCK_BYTES, lacking))
-            if not block:
-                raise _BrokeOff(f"broke off after {readable_size(file.tell())} of {readable_size(download.size)}")
-            file.write(block)
-            progress.show(file.tell())
+        with _progress(download, urlsplit(url).netloc) as show:
+            while (lacking := download.size - file.tell()) > 0:
+                block = _read(reply, min(BLOCK_BYTES, lacking))
+                if not block:
+                    raise _BrokeOff(f"broke off after {readable_size(file.tell())} of {readable_size(download.size)}")
+                file.write(block)
+                show(file.tell())
 
 
 def _open(url: str, start: int) -> Any:
@@ -165,22 +166,26 @@ def _read(reply: Any, n_bytes: int) -> bytes:
         return b""
 
 
-class _Progress:
-    """A percentage on a terminal, a single line in a log file."""
+@contextmanager
+def _progress(download: Download, host: str) -> Iterator[Callable[[int], None]]:
+    """Say what is downloaded: once in a log file, on a terminal with the percentage that the yielded function shows."""
+    text = f"downloading {download.name} ({readable_size(download.size)}) from {host}"
+    if not sys.stderr.isatty():
+        print(text, file=sys.stderr)
+        yield lambda received: None
+        return
+    shown = [-1]
 
-    def __init__(self, download: Download, host: str) -> None:
-        self.size, self.shown = download.size, -1
-        self.text = f"downloading {download.name} ({readable_size(download.size)}) from {host}"
-        if not sys.stderr.isatty():
-            print(self.text, file=sys.stderr)
+    def show(received: int) -> None:
+        percent = received * 100 // download.size
+        if percent != shown[0]:
+            print(f"\r{text} |{'█' * (percent // 5):<20}| {percent} %", end="", file=sys.stderr)
+        shown[0] = percent
 
-    def show(self, received: int) -> None:
-        """Draw the percentage anew where it has changed."""
-        percent = received * 100 // self.size
-        if percent != self.shown and sys.stderr.isatty():
-            bar = "█" * (percent // 5)
-            print(f"\r{self.text} |{bar:<20}| {percent} %", end="\n" if percent == 100 else "", file=sys.stderr)
-        self.shown = percent
+    try:
+        yield show
+    finally:
+        print(file=sys.stderr)
 
 
 def extract(archive: Path, members: Sequence[str], folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import resource
+import sys
 import tarfile
 import threading
 from collections.abc import Iterator
@@ -211,6 +212,22 @@ def test_a_log_file_gets_one_line(mirror: Mirror, tmp_path: Path, capsys: pytest
     """Where stderr is no terminal there is no bar."""
     fetch([wanted(mirror.url)], tmp_path)
     assert capsys.readouterr().err == f"downloading file.bin (3.0 MB) from 127.0.0.1:{mirror.server_port}\n"
+
+
+def test_a_terminal_gets_a_bar(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line is drawn over itself up to 100 %, and ended; also when the connection broke in between."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    mirror.breaks_off_after = [1_500_000]
+    fetch([wanted(mirror.url)], tmp_path)
+    broken, whole, rest = sys.stderr.getvalue().split("\n")
+    assert broken.endswith(f"|{'█' * 10:<20}| 50 %")
+    assert whole.endswith(f"|{'█' * 20}| 100 %")
+    assert rest == ""
 
 
 def test_a_disk_that_refuses_is_said(mirror: Mirror, tmp_path: Path) -> None:

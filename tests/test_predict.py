@@ -146,14 +146,13 @@ def test_the_task_follows_from_shapes(outputs, labels, wanted, task, columns):
         (torch.zeros(4, 3), [0, 1, 1, 0], {"outputs": "probabilities"}, "sample 0 is 0 in column 0: probabilities"),
         (torch.full((4, 1), 1.5), [0, 1, 1, 0], {"outputs": "probabilities"}, "sample 0 is 1.5 in column 0"),
         (torch.zeros(0, 3), [], {}, "the data .arrays. is empty"),
-        (torch.zeros(4, 3), [0, 1, 1, 0], {"device": "cuda"}, "nothing"),
+        (torch.zeros(4, 3), [0, 1, 1, 0], {"device": "gpu"}, "'gpu' is not a device; write cpu, cuda, cuda:1 or auto"),
+        (torch.zeros(4, 3), [0, 1, 1, 0], {"device": "cuda"}, "device is cuda, but the model is on cpu"),
     ],
 )
 def test_what_does_not_fit_is_one_clear_line(outputs, labels, options, words):
     """Which value, which shapes, and what would fit."""
-    model = Given()
-    if options.get("device") == "cuda":
-        model, words = nn.Linear(3, 3), "device is cuda, but the model is on cpu"
+    model = nn.Linear(3, 3) if "device" in options else Given()
     with pytest.raises(BadInput, match=words) as caught:
         predict(model, (outputs, labels), **options)
     assert "\n" not in str(caught.value)

@@ -84,7 +84,8 @@ class Gathered:
                 hasher.update(batch)
             for rows, scores in forward(batch, start):
                 self._take(batch, rows, scores, start)
-            self._labels.append(batch.labels)
+            if isinstance(self._data, Stream):
+                self._labels.append(batch.labels)
             start += len(batch.labels)
             done(len(batch.labels))
         self._notes += forward.notes
@@ -113,18 +114,22 @@ class Gathered:
         if self._ranks is not None:
             return self._joined(self._ranks)
         loss = None if self._loss is None else self._loss.parts()
-        return self._predictions(self._begun(), np.concatenate(self._labels or [np.empty(0, np.int64)]), loss)
+        return self._predictions(self._begun(), self._own_labels(), loss)
 
     def _joined(self, ranks: Ranks) -> Predictions:
         width, task = self._form(ranks)
         raw = ranks.gather(torch.empty(0, width) if self._scores is None else self._scores.raw())
         columns = (width,) if task == "multilabel" else ()
-        mine = np.concatenate([np.empty((0, *columns), np.int64), *self._labels])
-        labels = ranks.gather(torch.from_numpy(mine)).numpy()
+        labels = ranks.gather(torch.from_numpy(self._own_labels().reshape(-1, *columns))).numpy()
         loss = None if self._loss is None else ranks.gather(self._loss.parts())
         scores = Scores(task, self._outputs, width, len(raw), hold=True)
         scores.add(raw, len(raw))
         return self._predictions(scores, labels, loss)
+
+    def _own_labels(self) -> Labels:
+        if isinstance(self._data, Arrays):
+            return self._data.labels
+        return np.concatenate(self._labels) if self._labels else np.empty(0, np.int64)
 
     def _form(self, ranks: Ranks) -> tuple[int, Task]:
         """Return rank 0's width and task: another rank's share may be empty, its own only if all are."""

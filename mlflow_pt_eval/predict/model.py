@@ -57,7 +57,10 @@ def choose_device(model: nn.Module, device: str | torch.device | None) -> torch.
     there = device_of(model)
     if device is None or device == "auto":
         return there
-    wanted = torch.device(device)
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise BadInput(f"{device!r} is not a device; write cpu, cuda, cuda:1 or auto.") from error
     has_any = any(True for _ in model.parameters()) or any(True for _ in model.buffers())
     if has_any and (wanted.type != there.type or (wanted.index is not None and wanted.index != there.index)):
         raise BadInput(f"device is {wanted}, but the model is on {there}: move it there first, or leave device='auto'.")

@@ -11,6 +11,7 @@ import mlflow
 import pytest
 import torch
 from loops import Crash, Parts, wrapped
+from torch.utils.data import DataLoader, TensorDataset
 
 import mlflow_pt_eval as mpe
 from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, MetricNotLogged, NotFound, RunConflict, StateMismatch
@@ -427,3 +428,19 @@ def test_a_password_in_an_error_does_not_reach_the_traceback_artifact():
     text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/traceback.txt")
     assert "me:***@host" in text
     assert "secret" not in text
+
+
+def test_what_was_trained_on_is_noted_with_its_full_digest():
+    """A data set in memory by the digest that an evaluation of it has; another one is not read a second time."""
+    from mlflow_pt_eval.data import digest, load_data
+
+    x, y = torch.randn(30, 2), torch.arange(30) % 2
+    loader = DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True)
+    with mpe.TrainingRun({"model": model()}) as run:
+        for _ in run.epochs(1):
+            list(run.batches(loader))
+    (noted,) = mlflow.get_run(run.run_id).inputs.dataset_inputs
+    assert (noted.dataset.name, noted.dataset.digest) == ("TensorDataset", digest(load_data((x, y))))
+    parts = Parts()
+    (noted,) = mlflow.get_run(wrapped(parts, 1).run_id).inputs.dataset_inputs
+    assert noted.dataset.digest.startswith("unread-")

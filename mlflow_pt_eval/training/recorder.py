@@ -24,6 +24,7 @@ from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.outbox import STAGED_METRICS_FILE, Outbox, staging_folder
 from mlflow_pt_eval.tracking.store import reaching
 from mlflow_pt_eval.tracking.telemetry import Telemetry, write_points
+from mlflow_pt_eval.training.data_note import note_training_data
 from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.orphan import Launcher
 from mlflow_pt_eval.writer import Job, Writer
@@ -53,6 +54,8 @@ class Recorder:
         self.last_saved = time.monotonic()
         self._buffers = Buffers()
         self._held: Snapshot | None = None
+        self._data: Any = None
+        self._data_seen = False
         self._versions = describe_versions()
         if opening.resumed:
             name = None if opening.checkpoint is None else opening.checkpoint.name
@@ -60,7 +63,16 @@ class Recorder:
         self._launcher = Launcher.of_this_process(runs.get_run(self.run.store, self.run.run_id).data.tags)
         self.writer = Writer(self._pump)
 
+    def note_data(self, loader: Any) -> None:
+        """Have the loader's data set noted on the run, once, from the sending thread."""
+        if not self.opening.resumed and not self._data_seen:
+            self._data_seen, self._data = True, loader
+
     def _pump(self) -> None:
+        loader, self._data = self._data, None
+        if loader is not None:
+            with reaching(self.run.store, "the training's data set could not be noted"):
+                note_training_data(self.run.store, self.run.run_id, loader)
         if self._launcher is not None:
             self._launcher.check()
         self.outbox.pump()

@@ -138,6 +138,7 @@ class Session:
         progress.uses_batches = progress.in_batches = True
         if first and self.watch is not None:
             self.watch.safe = False
+        self.recorder.note_data(loader)
         source = self._batches.first(loader, skip, progress.epoch) if first else self._batches.further(loader)
         for batch in source:
             yield batch

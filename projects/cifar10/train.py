@@ -1,6 +1,6 @@
 """Train a compact ResNet on CIFAR-10.
 
-A smoke run on a CPU, about a minute: python projects/cifar10/train.py --limit 2000 --epochs 1
+A smoke run on a CPU, less than a minute: python projects/cifar10/train.py --limit 2000 --epochs 1
 In earnest, on a GPU: python projects/cifar10/train.py --epochs 60 --batch-size 256 --lr 0.2 --evaluate
 """
 

@@ -162,6 +162,9 @@ def test_a_read_only_array_is_taken_without_a_copy():
     array = X.numpy().copy()
     array.flags.writeable = False
     assert load_data((array, Y)).inputs.data_ptr() == array.ctypes.data
+    labels = Y.numpy().copy()
+    labels.flags.writeable = False
+    assert next(load_data((X, labels)).batches()).targets.tolist() == Y.tolist()
 
 
 def test_targets_keep_the_labels_as_the_data_has_them():

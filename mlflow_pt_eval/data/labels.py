@@ -111,7 +111,8 @@ def _whole(labels: npt.NDArray[Any], start: int) -> Labels:
                 f"label {start + first[0]} is {labels[first]}, but a class is a whole number; "
                 "check that the label column holds classes, not a measured value."
             )
-    return labels.astype(np.int64, copy=False)
+    # torch warns of tensors that share a read-only array, so that one is copied.
+    return labels.astype(np.int64, copy=not labels.flags.writeable)
 
 
 def _check_multilabel(labels: Labels, start: int) -> None:

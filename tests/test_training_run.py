@@ -444,3 +444,22 @@ def test_what_was_trained_on_is_noted_with_its_full_digest():
     parts = Parts()
     (noted,) = mlflow.get_run(wrapped(parts, 1).run_id).inputs.dataset_inputs
     assert noted.dataset.digest.startswith("unread-")
+
+
+def test_a_second_loader_of_an_epoch_keeps_its_private_generator():
+    """Its order goes on after a resume as if nothing had been."""
+
+    def train(epochs, **options):
+        loaders = [
+            DataLoader(torch.arange(6.0), batch_size=2, shuffle=True, generator=torch.Generator().manual_seed(seed))
+            for seed in (1, 2)
+        ]
+        seen = []
+        with mpe.TrainingRun({"model": model()}, **options) as run:
+            for _ in run.epochs(epochs):
+                seen.append([batch.tolist() for loader in loaders for batch in run.batches(loader)])
+        return run.run_id, seen
+
+    _, whole = train(3)
+    run_id, start = train(1)
+    assert start + train(3, resume=run_id)[1] == whole

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from mlflow_pt_eval.state import Positioned, Skip
+from mlflow_pt_eval.state import Positioned, Skip, capture_generators, restore_generators
 
 __all__ = ["Batches", "Skip"]
 
@@ -31,11 +31,14 @@ class Batches:
         self._shows = sys.stderr.isatty() if progress_bar == "auto" else progress_bar
         self._current: Positioned | None = None
         self._pending: _Pending | None = None
+        self._further: list[Any] = []  # an epoch's other loaders, in the order of their first use
+        self._further_states: list[Mapping[str, Any]] = []  # what to put back into those not met yet
 
     def resume(self, position: Mapping[str, Any] | None, rng: Mapping[str, Any], *, partial: bool) -> None:
         """Have the next epoch's loader go on from a checkpoint's position: in the middle of it, or after it."""
-        self._current = None
-        self._pending = None if position is None else _Pending(position, rng, partial)
+        self._current, self._further = None, []
+        self._pending = None if position is None else _Pending(position["first"], rng, partial)
+        self._further_states = [] if position is None else list(position["further"])
 
     def first(self, loader: Iterable[Any], skip: Skip, epoch: int) -> Iterator[Any]:
         """Yield the batches of the epoch's first loader, from the pending position on."""
@@ -49,10 +52,22 @@ class Batches:
 
     def further(self, loader: Iterable[Any]) -> Iterator[Any]:
         """Yield the batches of another loader in the same epoch, which starts anew after a resume."""
+        if not any(loader is known for known in self._further):
+            if len(self._further) < len(self._further_states):
+                restore_generators(loader, self._further_states[len(self._further)])
+            self._further.append(loader)
         yield from self._shown(loader, "further", 0)
 
     def position(self) -> dict[str, Any] | None:
-        """Return the position of the epoch's loader; of the one before, if this epoch has none yet."""
+        """Return the loaders' positions: where the first is, and the private generators of the others."""
+        first = self._first_position()
+        if first is None:
+            return None
+        met = [capture_generators(loader) for loader in self._further]
+        return {"first": first, "further": [*met, *self._further_states[len(met) :]]}
+
+    def _first_position(self) -> dict[str, Any] | None:
+        # If this epoch has no loader yet, the position is still that of the epoch before.
         if self._current is not None:
             return self._current.state()
         return None if self._pending is None else dict(self._pending.position)

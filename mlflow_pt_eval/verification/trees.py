@@ -10,7 +10,7 @@ from mlflow_pt_eval.state import first_difference
 if TYPE_CHECKING:
     from mlflow_pt_eval.training.session import Session
 
-_OWN = ("epoch", "step", "rng", "loader", "generators", "account")
+_OWN = ("epoch", "step", "rng", "loader", "generators", "further_generators", "account")
 _WHERE = ("consumed", "exhausted", "length", "workers_kept")  # of a loader's position: the rest is how to get there
 _MODEL, _OPTIMIZER = "model_state_dict", "optimizer_state_dict"
 
@@ -20,11 +20,13 @@ def end_of(session: Session) -> dict[str, Any]:
     progress = session.progress
     tree = session.snapshot(complete=bool(progress.history) and not progress.epoch_open).tree
     account = {key: value for key, value in tree["progress"].items() if key != "ranks"}
-    position = tree["progress"]["ranks"][0]["position"] or {}
+    loaders = tree["progress"]["ranks"][0]["position"] or {"first": {}, "further": []}
+    position = loaders["first"]
     return {
         "rng": tree["rng"],
         "loader": {key: position[key] for key in _WHERE if position},
         "generators": position.get("generators", {}),
+        "further_generators": loaders["further"],
         "epoch": tree["epoch"],
         "step": tree["step"],
         "account": account,

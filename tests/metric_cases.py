@@ -71,6 +71,16 @@ def close(found: float, wanted: float, within: float = 1e-9) -> bool:
     return abs(found - wanted) <= within
 
 
+def clipped(scores: Array) -> Array:
+    """Clip as scikit-learn's log_loss clips float32, in float64: given float32 it would sum in float32 too."""
+    eps = np.finfo(np.float32).eps
+    return np.clip(scores, eps, 1 - eps).astype(np.float64)
+
+
+def _log_loss(mark: Array, score: Array) -> float:
+    return float(sk.log_loss(mark, np.stack([clipped(1 - score), clipped(score)], axis=1), labels=[0, 1]))
+
+
 def _averages(labels: Array, guess: Array, names: tuple[str, ...]) -> dict[str, float]:
     functions = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
     return {
@@ -125,7 +135,7 @@ def answers_single(labels: Array, scores: Array, *, binary: bool) -> dict[str, f
             **_averages(labels, guess, ("macro", "weighted")),
             "matthews_corrcoef": sk.matthews_corrcoef(labels, guess),
             "cohen_kappa": sk.cohen_kappa_score(labels, guess),
-            "log_loss": sk.log_loss(labels, scores, labels=everyone),
+            "log_loss": sk.log_loss(labels, clipped(scores), labels=everyone),
             "brier_score": sk.brier_score_loss(labels, exact, labels=everyone),
             "n_samples": len(labels),
             "expected_calibration_error": _calibration(exact.max(axis=1), guess == labels),
@@ -152,7 +162,7 @@ def answers_several(truth: Array, scores: Array) -> dict[str, float]:
             "accuracy": sk.accuracy_score(truth, guess) if truth.shape[1] > 1 else (truth == guess).mean(),
             "hamming_loss": (truth != guess).mean(),
             **_ranking(truth, scores),
-            "log_loss": np.mean([sk.log_loss(*pair, labels=[0, 1]) for pair in zip(truth.T, scores.T, strict=True)]),
+            "log_loss": np.mean([_log_loss(*pair) for pair in zip(truth.T, scores.T, strict=True)]),
             "brier_score": np.square(exact - truth).mean(),
             "expected_calibration_error": _calibration(exact.reshape(-1), truth.reshape(-1) == 1),
             "n_samples": len(truth),

@@ -91,3 +91,19 @@ def test_scores_are_rounded_to_float32(kind: type) -> None:
     scores = np.asfortranarray(np.array([[0.25, 0.75], [0.5, 0.5]], kind))
     found = evaluate_scores([1, 0], scores, task="binary", bootstrap=0)
     assert found.metrics == evaluate_scores([1, 0], scores.astype(np.float32), task="binary", bootstrap=0).metrics
+
+
+def test_threads_must_be_some() -> None:
+    """None is for as many as there are processors."""
+    with pytest.raises(BadInput, match="threads is 0"):
+        evaluate_scores([0, 1, 0, 1], HALF, task="binary", threads=0)
+
+
+def test_rows_may_be_off_one_as_far_as_float32_is() -> None:
+    """Exactly as far as scikit-learn's log_loss grants, decided in float64."""
+    scores = np.full((5, 4), 0.25, np.float32)
+    scores[3, 0] += 3.4e-4
+    assert evaluate_scores([0, 1, 2, 3, 0], scores, task="multiclass", bootstrap=0).n_samples == 5
+    scores[3, 0] += 1e-5
+    with pytest.raises(BadInput, match=r"scores\.sum\(axis=1\)\[3\] is 1\.0003.*; 1 of 5 are not 1"):
+        evaluate_scores([0, 1, 2, 3, 0], scores, task="multiclass")

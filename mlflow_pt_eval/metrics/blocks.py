@@ -7,14 +7,20 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from mlflow_pt_eval.errors import BadInput
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BLOCK_VALUES = 1 << 18  # 1 MB of float32: what a core's second-level cache holds
 
 
-def default_threads() -> int:
-    """Return the number of processors that this process may use, at most 16."""
+def workers(threads: int | None) -> int:
+    """Return *threads*, for None the number of processors that this process may use, at most 16."""
+    if threads is not None:
+        if threads < 1:
+            raise BadInput(f"threads is {threads}: give at least 1, or None for as many as there are processors.")
+        return threads
     if hasattr(os, "sched_getaffinity"):
         return min(16, len(os.sched_getaffinity(0)))
     return min(16, os.cpu_count() or 1)

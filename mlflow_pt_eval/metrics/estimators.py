@@ -76,7 +76,7 @@ def draw(estimator: Estimator, draws: Draws) -> tuple[float, Floats]:
         value, influence = estimator.linear()
         return value, value + resample_linear(influence, estimator.counts, **how)
     statistic = estimator.exact()
-    value = float(statistic(estimator.counts[:, None].astype(np.float32))[0])
+    value = float(statistic(estimator.counts[:, None].astype(np.float64))[0])
     return value, resample(statistic, estimator.counts, **how)
 
 

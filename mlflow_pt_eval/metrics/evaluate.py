@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import counts
-from mlflow_pt_eval.metrics.blocks import default_threads
+from mlflow_pt_eval.metrics.blocks import workers
 from mlflow_pt_eval.metrics.counts import Margins
 from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
 from mlflow_pt_eval.metrics.estimators import Draws
@@ -56,20 +56,21 @@ def evaluate_scores(
 
     `labels` are class indices (N,), or 0 and 1 of shape (N, K) for a multilabel task; `scores` probabilities (N, K)
     in float32 (others are converted), two columns for a binary task. `losses` (N,) or their mean `loss` give the
-    metric `loss`. `bootstrap` resamples (0: none) give the intervals of F1 and AUC, `seed` makes them repeatable.
-    `curves=False` leaves the curves out, `micro=True` adds the micro-averaged ROC curve, which costs a sort of all
-    scores together. Results don't depend on `threads` (default: the processors there are).
+    metric `loss`. `bootstrap` resamples (0: none) give the intervals of F1 and AUC, `seed` makes them repeatable;
+    each resample's metric is exact as long as that takes a processor some two seconds at most (60,000 samples of 10
+    classes), beyond that only its linear part is drawn, which is then as good. `curves=False` leaves the curves out,
+    `micro=True` adds the micro-averaged ROC curve, which costs a sort of all scores together. Results don't depend on
+    `threads` (default: the processors there are).
 
-    Definitions are those of the scikit-learn functions of the metrics' names. BadInput for anything that is not
-    what it has to be.
+    Definitions are those of the scikit-learn functions of the metrics' names; of a multilabel task a label is
+    predicted where its score is above 0.5, `accuracy` is that of whole samples, and log loss, Brier score and
+    calibration are over all decisions. BadInput for anything that is not what it has to be.
     """
     inputs = check(labels, scores, task=task, class_names=class_names)
-    workers = default_threads() if threads is None else threads
-    given_loss = mean_loss(losses, loss, inputs.n_samples)
-    evaluation = _evaluate(inputs, given_loss, curves, micro, workers)
+    evaluation = _evaluate(inputs, mean_loss(losses, loss, inputs.n_samples), curves, micro, workers(threads))
     intervals = {"accuracy": accuracy_interval(evaluation.metrics["accuracy"], inputs.n_samples)}
     if bootstrap:
-        intervals |= bootstrap_intervals(inputs, evaluation, Draws(bootstrap, seed, workers))
+        intervals |= bootstrap_intervals(inputs, evaluation, Draws(bootstrap, seed, workers(threads)))
     return replace(evaluation, intervals=intervals)
 
 
@@ -167,10 +168,10 @@ def _warnings(inputs: Inputs, support: Ints) -> tuple[str, ...]:
     said = []
     if len(absent := np.flatnonzero(support == 0)):
         said.append(
-            f"{_listed(absent, inputs)} in no label: left out of the averages of ROC-AUC and average precision."
+            f"{_listed(absent, inputs)} in no sample: left out of the averages of ROC-AUC and average precision."
         )
     if len(always := np.flatnonzero(support == inputs.n_samples)):
-        said.append(f"{_listed(always, inputs)} in every label: its ROC-AUC is undefined and left out.")
+        said.append(f"{_listed(always, inputs)} in every sample: ROC-AUC is undefined there and left out.")
     return tuple(said)
 
 

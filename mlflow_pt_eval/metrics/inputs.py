@@ -14,7 +14,7 @@ from mlflow_pt_eval.metrics.blocks import row_blocks
 from mlflow_pt_eval.names import Task
 
 Scores = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
+Labels = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 OVER_ONE = 1e-6  # a float32 softmax may round to 1.0000001
@@ -24,7 +24,7 @@ LARGEST_BITS = np.float32(1 + OVER_ONE).view(np.uint32)
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """Checked labels (int64; (N,) of 0 … K-1, for multilabel (N, K) of 0 and 1), scores (N, K), names (K,)."""
+    """Checked labels (int64 (N,) of 0 … K-1, for multilabel int8 (N, K) of 0 and 1), scores (N, K), names (K,)."""
 
     task: Task
     labels: Labels
@@ -53,7 +53,7 @@ def check(
         raise BadInput(f"{task!r} is no task: give one of {', '.join(get_args(Task))}.")
     matrix = _scores(scores, task)
     truth = _labels(labels, matrix.shape, task)
-    return Inputs(task, truth, matrix, _names(class_names, matrix.shape[1], task))
+    return Inputs(task, truth, matrix, _names(class_names, matrix.shape[1]))
 
 
 def _scores(scores: npt.ArrayLike, task: Task) -> Scores:
@@ -98,10 +98,10 @@ def _in_range(values: npt.NDArray[Any], largest: int) -> Labels:
     if values.min() < 0 or values.max() > largest:
         outside = (values < 0) | (values > largest)
         complain(values, outside, "labels", f"outside 0 … {largest}", "give an index of a column of the scores")
-    return np.ascontiguousarray(values, dtype=np.int64)
+    return np.ascontiguousarray(values, dtype=np.int64 if values.ndim == 1 else np.int8)
 
 
-def _names(names: Sequence[str] | None, classes: int, task: Task) -> tuple[str, ...]:
+def _names(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
     if names is None:
         return tuple(str(index) for index in range(classes))
     if len(names) != classes:
@@ -124,9 +124,9 @@ def all_probabilities(block: Scores) -> bool:
 
 
 def sums_to_one(block: Scores) -> bool:
-    """Say whether each row's sum is 1 within ROW_SUM."""
-    ones = np.ones(block.shape[1], np.float32)
-    return bool((np.abs(block @ ones - 1) <= ROW_SUM).all())
+    """Say whether each row's sum is 1 within ROW_SUM; where the quick sum doubts it, the exact one decides."""
+    quick = block @ np.ones(block.shape[1], np.float32)
+    return bool((np.abs(quick - 1) <= ROW_SUM).all()) or not bool(_off_one(_sums(block)).any())
 
 
 def refuse_scores(scores: Scores, *, rows_sum_to_one: bool) -> None:
@@ -135,15 +135,12 @@ def refuse_scores(scores: Scores, *, rows_sum_to_one: bool) -> None:
     hint = "give probabilities (outputs='logits' applies the softmax or sigmoid)"
     complain(scores, _by_rows(scores, _outside), "scores", "outside 0 … 1", hint)
     if rows_sum_to_one:
-        sums = scores.sum(axis=1, dtype=np.float64)
-        complain(sums, np.abs(sums - 1) > ROW_SUM, "scores.sum(axis=1)", "not 1", hint)
+        sums = np.concatenate([_sums(scores[slice(*rows)]) for rows in row_blocks(*scores.shape)])
+        complain(sums, _off_one(sums), "scores.sum(axis=1)", "not 1", hint)
 
 
 def _by_rows(scores: Scores, test: Callable[[Scores], Mask]) -> Mask:
-    wrong = np.empty(scores.shape, bool)
-    for low, high in row_blocks(*scores.shape):
-        wrong[low:high] = test(scores[low:high])
-    return wrong
+    return np.concatenate([test(scores[slice(*rows)]) for rows in row_blocks(*scores.shape)])
 
 
 def _not_finite(block: Scores) -> Mask:
@@ -152,6 +149,14 @@ def _not_finite(block: Scores) -> Mask:
 
 def _outside(block: Scores) -> Mask:
     return ~((block >= 0) & (block <= np.float32(1 + OVER_ONE)))
+
+
+def _sums(block: Scores) -> npt.NDArray[np.float64]:
+    return block.sum(axis=1, dtype=np.float64)
+
+
+def _off_one(sums: npt.NDArray[np.float64]) -> Mask:
+    return ~(np.abs(sums - 1) <= ROW_SUM)
 
 
 def complain(values: npt.NDArray[Any], wrong: Mask, what: str, how: str, hint: str) -> None:

@@ -57,12 +57,12 @@ class Rungs:
 
 
 def ladder(scores: Scores, positive: Mask) -> Ladder:
-    """Order the *scores* (N,) of one class: a plain sort of integers that hold score, truth and place, high to low."""
+    """Order the *scores* (N,) of one class by a plain sort of integers: score, truth and place in one, top bit down."""
     order, keys = _sorted(scores, positive)
     up = (keys & ONE).astype(bool)
-    first = _small(np.flatnonzero(up))
+    first = np.flatnonzero(up).astype(np.int32)
     own = keys[first]
-    starts = _small(np.flatnonzero(np.concatenate((own[:1] == own[:1], own[1:] != own[:-1]))))
+    starts = np.flatnonzero(np.concatenate((own[:1] == own[:1], own[1:] != own[:-1]))).astype(np.int32)
     first, own = first[starts], own[starts]
     left = right = first - starts
     ties = np.flatnonzero((keys[first - 1] == own ^ ONE) & (first > 0))  # negatives come first among equal scores
@@ -83,10 +83,6 @@ def _sorted(scores: Scores, positive: Mask) -> tuple[Places, Keys]:
     order = whole.astype(np.uint32).view(np.int32)
     whole >>= np.uint64(32)
     return order, whole.astype(np.uint32)
-
-
-def _small(places: npt.NDArray[np.intp]) -> Places:
-    return places.astype(np.int32)
 
 
 def climber(steps: Ladder) -> Callable[[Weights], Rungs]:

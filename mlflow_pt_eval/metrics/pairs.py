@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import incidence
-from mlflow_pt_eval.metrics.blocks import default_threads
+from mlflow_pt_eval.metrics.blocks import workers
 from mlflow_pt_eval.metrics.class_averages import RANKING
 from mlflow_pt_eval.metrics.counts import BINARY, MULTILABEL
 from mlflow_pt_eval.metrics.estimators import Draws, Estimator, draw, label_metric, mean, ranking_metric
@@ -74,7 +74,7 @@ def paired_difference(
     """
     if not 0 < confidence < 1:
         raise BadInput(f"confidence is {confidence}: give a share between 0 and 1, such as 0.95.")
-    draws = Draws(resamples, seed, default_threads() if threads is None else threads)
+    draws = Draws(resamples, seed, workers(threads))
     value, values = draw(_difference(metric, labels, candidate, baseline, draws.threads), draws)
     interval = percentile_interval(value, values, confidence)
     if interval is None or np.isnan(value):

@@ -69,7 +69,7 @@ def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: 
     guess = first_highest(scores, keys)
     top_5 = int(np.count_nonzero(in_top_5(scores, labels, own, keys))) if scores.shape[1] > TOP else 0
     predictions[:] = guess
-    keys[labels, rows] |= np.uint32(1)
+    keys[labels, rows] |= np.uint32(1)  # only now: above they still compare as the scores do
     bins, confidence = top_label_bins(scores[rows, guess], guess == labels)
     return Sums(
         log_loss=float(log_losses(own).sum()),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlflow_pt_eval.metrics import counts, incidence, probability
-from mlflow_pt_eval.metrics.blocks import default_threads
+from mlflow_pt_eval.metrics.blocks import workers
 from mlflow_pt_eval.metrics.counts import Margins
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.evaluate import evaluate_scores, mean_loss, per_class_rows
@@ -53,7 +53,7 @@ def evaluate_predictions(
             bootstrap=bootstrap, seed=seed, curves=curves, micro=micro, threads=threads,
         )  # fmt: skip
     loss = mean_loss(stored.losses, None, len(stored.table))
-    draws = Draws(bootstrap, seed, default_threads() if threads is None else threads) if bootstrap else None
+    draws = Draws(bootstrap, seed, workers(threads)) if bootstrap else None
     return _from_lists(stored, loss, draws) if stored.task == "multilabel" else _from_classes(stored, loss, draws)
 
 
@@ -76,7 +76,7 @@ def _from_classes(stored: Stored, loss: Mapping[str, float], draws: Draws | None
 
 def _from_lists(stored: Stored, loss: Mapping[str, float], draws: Draws | None) -> Evaluation:
     labels, guess = stored.labels, stored.predictions
-    done = label_pass(check(labels, guess.astype(np.float32), task="multilabel"), threads=default_threads())
+    done = label_pass(check(labels, guess.astype(np.float32), task="multilabel"), threads=workers(None))
     metrics = {key: value for key, value in done.metrics.items() if key.startswith(OF_LABELS)}
     atoms = incidence.of_indicators(labels != 0, guess != 0)
     return _evaluation(stored, {**metrics, **loss}, done.margins, done.confusion, None, atoms, draws)

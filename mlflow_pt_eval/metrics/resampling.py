@@ -13,7 +13,7 @@ from mlflow_pt_eval.metrics.blocks import cut, run
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.result import Floats
 
-Weights = npt.NDArray[np.float32]
+Weights = npt.NDArray[np.floating[Any]]
 Statistic = Callable[[Weights], Floats]
 Influence = npt.NDArray[np.floating[Any]]
 

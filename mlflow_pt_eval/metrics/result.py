@@ -43,8 +43,9 @@ class ClassMetrics:
 class RocCurve:
     """The corners of a ROC curve, from the highest threshold to the lowest; three arrays of one shape (P,).
 
-    `name` is the class's name, or 'micro' or 'macro'. `auc` is always that of all points. `thresholds[0]` is inf;
-    for the macro average thresholds are all NaN.
+    `name` is the class's name, or 'micro' or 'macro'. `auc` is always that of all points; of a curve of thousands of
+    corners those are left that its line needs within 1/1000 of the plot (1/200 for each of a hundred classes and
+    more). `thresholds[0]` is inf; for the macro average thresholds are all NaN.
     """
 
     name: str
@@ -56,7 +57,10 @@ class RocCurve:
 
 @dataclass(frozen=True, eq=False)
 class PrecisionRecallCurve:
-    """A precision-recall curve, recall ascending; `precision` and `recall` of one shape (P,)."""
+    """A precision-recall curve, recall ascending from (0, 1); `precision` and `recall` of one shape (P,).
+
+    One point for each score of a positive, thinned as a ROC curve is. `average_precision` is that of all points.
+    """
 
     name: str
     precision: Floats
@@ -67,7 +71,10 @@ class PrecisionRecallCurve:
 
 @dataclass(frozen=True, eq=False)
 class CalibrationBins:
-    """Top-label reliability in equal-width bins: arrays of shape (bins,), NaN where `count` is 0."""
+    """Top-label reliability in equal-width bins: arrays of shape (bins,), NaN where `count` is 0.
+
+    For a multilabel task of every label's score: `confidence` is its mean, `accuracy` how often the label is set.
+    """
 
     edges: Floats  # (bins + 1,)
     confidence: Floats
@@ -93,7 +100,11 @@ class ThresholdTable:
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """Every curve of an evaluation. Classes whose curve is undefined are left out of `roc` and `precision_recall`."""
+    """Every curve of an evaluation. Classes whose curve is undefined are left out of `roc` and `precision_recall`.
+
+    A binary task has the curves of class 1 alone, and `thresholds`; the others have `roc_macro`, and `roc_micro` where
+    it was asked for.
+    """
 
     roc: tuple[RocCurve, ...] = ()
     roc_micro: RocCurve | None = None

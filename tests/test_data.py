@@ -310,9 +310,14 @@ def test_an_npz_file_holds_X_and_y(tmp_path):
     np.savez(tmp_path / "objects.npz", X=np.array([{}]), y=Y.numpy())
     with pytest.raises(UnsafeFile, match="only a pickle can"):
         load_data(tmp_path / "objects.npz")
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "ok.npz").read_bytes()[:100])
-    with pytest.raises(BadInput, match="is not a whole .npz file"):
-        load_data(tmp_path / "cut.npz")
+    whole = (tmp_path / "ok.npz").read_bytes()
+    np.save(tmp_path / "array.npy", X.numpy())
+    broken = {"cut": whole[:100], "text": b"X,y", "array": (tmp_path / "array.npy").read_bytes()}
+    broken["bits"] = whole[:200] + bytes([whole[200] ^ 255]) + whole[201:]
+    for name, content in broken.items():
+        (tmp_path / f"{name}.npz").write_bytes(content)
+        with pytest.raises(BadInput, match="is not a whole .npz file"):
+            load_data(tmp_path / f"{name}.npz")
 
 
 def test_a_file_that_is_not_there_is_named():

@@ -239,6 +239,19 @@ def test_a_store_that_refuses_files_gives_no_evidence(store: Store, tiny: Tiny, 
     assert names.TAG_DATASET_DIGEST not in run.data.tags
 
 
+def test_a_password_in_an_error_is_not_stored(store: Store) -> None:
+    """A data set that could not be fetched says from where."""
+
+    class Refused(Given):
+        def forward(self, x):
+            raise OSError("no answer from s3://me:secret@host/data")
+
+    with pytest.raises(BadInput):
+        evaluate(Refused(), (X, Y))
+    (run,) = runs(store)
+    assert "me:***@host" in run.data.tags["pt_eval.error"]
+
+
 def test_an_interrupted_evaluation_is_killed(store: Store) -> None:
     """Statuses are true."""
 
@@ -373,6 +386,16 @@ class TestRecompute:
         again = recompute(runs(store)[0].info.run_id)
         assert again.metrics == pytest.approx(first.metrics, abs=1e-12)
         assert len(again.curves.roc) == len(first.curves.roc) > 0
+
+    @pytest.mark.parametrize("name", ["evaluation.json", "predictions.parquet"])
+    def test_a_damaged_file_is_named_with_its_run(self, store, tiny, name):
+        """One line, and the run stays as it is."""
+        evaluate(tiny, (X, Y), outputs="logits")
+        (run,) = runs(store)
+        (Path(run.info.artifact_uri.removeprefix("file://")) / name).write_bytes(b"{")
+        with pytest.raises(BadInput, match=f"the evaluation run {run.info.run_id} cannot be computed again"):
+            recompute(run.info.run_id)
+        assert runs(store)[0].data.metrics == run.data.metrics
 
     def test_a_run_that_is_no_evaluation_is_refused(self, store, tiny):
         """Or one that failed."""

@@ -63,6 +63,19 @@ def test_a_sum_is_divided_by_the_samples(tiny):
     assert one == pytest.approx(other, rel=1e-6)
 
 
+def test_a_last_batch_of_one_that_the_model_squeezes_counts_as_one():
+    """No dimension is left of it."""
+
+    class Squeezing(nn.Module):
+        def forward(self, x):
+            return x[:, 0].squeeze()
+
+    labels = (Y % 2).float()
+    loader = [(X[:49], labels[:49]), (X[49:], labels[49:].squeeze())]
+    found = validate(Squeezing(), loader, nn.BCEWithLogitsLoss())
+    assert found["val_loss"] == pytest.approx(float(nn.BCEWithLogitsLoss()(X[:, 0], labels)), rel=1e-6)
+
+
 def test_without_a_criterion_there_is_no_loss(tiny):
     """Accuracy alone."""
     assert list(validate(tiny, [(X, Y)])) == ["val_accuracy"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,14 @@ def _existing(spec: str) -> Path:
 
 
 def _npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    if not zipfile.is_zipfile(path):
+        raise BadInput(f"{path} is not a whole .npz file; write it with numpy.savez(path, X=..., y=...).")
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             if not {"X", "y"} <= set(file.files):
                 raise BadInput(f"{path}: it holds {', '.join(file.files) or 'nothing'}; it must hold 'X' and 'y'.")
             return file["X"], file["y"]
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
         raise BadInput(f"{path} is not a whole .npz file: {_oneline(error)}") from error
     except ValueError as error:
         if isinstance(error, BadInput):

@@ -18,8 +18,6 @@ from mlflow_pt_eval.predict import Predictions
 
 SHOWN: Final = 24
 _THRESHOLD = 0.5  # of a multilabel score
-
-
 _COLUMNS = ("index", "label", "prediction", "probability", "loss")
 
 

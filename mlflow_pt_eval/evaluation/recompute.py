@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.evaluation.mistakes import Mistakes
 from mlflow_pt_eval.evaluation.payload import write_payload
 from mlflow_pt_eval.metrics import Evaluation
@@ -26,16 +27,23 @@ def recompute(run_id: str, *, bootstrap: int = 1000) -> Evaluation:
     with preserved_rng(), tempfile.TemporaryDirectory(prefix="pt_eval_recompute.") as place:
         store, stored, fresh = connect(), Path(place, "stored"), Path(place, "fresh")
         fetch_evaluation(store, run_id, stored)
-        before = Evaluation.from_json(json.loads((stored / EVALUATION_JSON).read_text(encoding="utf-8")))
-        again = Evaluation.from_predictions(
-            stored / PREDICTIONS_PARQUET, class_names=before.class_names, bootstrap=bootstrap, micro=True
-        )
-        evaluation = _merged(before, again)
+        evaluation = _recomputed(stored, run_id, bootstrap)
         fresh.mkdir()
         images = write_payload(fresh, evaluation, mistakes=Mistakes.read(stored), context={"Run": run_id})
         new = {name: image for name, image in images.items() if not _same(fresh / name, stored / name)}
         relog_evaluation(store, run_id, evaluation, files=fresh, images=new)
         return evaluation
+
+
+def _recomputed(stored: Path, run_id: str, bootstrap: int) -> Evaluation:
+    try:
+        before = Evaluation.from_json(json.loads((stored / EVALUATION_JSON).read_text(encoding="utf-8")))
+        names = before.class_names
+        table = stored / PREDICTIONS_PARQUET
+        return _merged(before, Evaluation.from_predictions(table, class_names=names, bootstrap=bootstrap, micro=True))
+    except ValueError as error:  # ours, JSON's and pyarrow's all are
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BadInput(f"the evaluation run {run_id} cannot be computed again: {reason}") from error
 
 
 def _same(fresh: Path, stored: Path) -> bool:

@@ -28,11 +28,11 @@ class AverageLoss:
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Take a batch: *outputs* and *targets* as the criterion wants them."""
         value = self._criterion(outputs, targets).detach().double()
-        weight: int | torch.Tensor = value.numel() if value.ndim else len(outputs)
+        weight: int | torch.Tensor = value.numel() if value.ndim else _samples(targets)
         if value.ndim:
             value = value.sum()
         elif self._reduction != "sum":
-            weight = _divisor(self._criterion, outputs, targets)
+            weight = _divisor(self._criterion, targets)
             # A mean over nothing is NaN, and counts for nothing.
             value = torch.where(weight > 0, value * weight, 0.0) if isinstance(weight, torch.Tensor) else value * weight
         self._sums.append(value)
@@ -65,11 +65,15 @@ def fitting(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     return targets
 
 
-def _divisor(criterion: Criterion, outputs: torch.Tensor, targets: torch.Tensor) -> int | torch.Tensor:
+def _divisor(criterion: Criterion, targets: torch.Tensor) -> int | torch.Tensor:
     """Return what a criterion that gives a mean has divided by, in samples or in class weights."""
     if not isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss) or targets.is_floating_point():
-        return len(outputs)
+        return _samples(targets)
     counted = targets != criterion.ignore_index
     if criterion.weight is None:
         return counted.sum()
     return criterion.weight[targets.where(counted, 0)].where(counted, 0.0).sum()
+
+
+def _samples(targets: torch.Tensor) -> int:
+    return len(targets) if targets.ndim else 1  # a model that squeezes a batch of one leaves no dimension

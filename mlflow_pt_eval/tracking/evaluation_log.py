@@ -27,6 +27,7 @@ from mlflow_pt_eval.names import (
     TAG_SPLIT,
     TAG_TEST_ACCURACY,
 )
+from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.datasets import dataset_name, log_inputs
 from mlflow_pt_eval.tracking.registry import tag_version
 from mlflow_pt_eval.tracking.runs import OpenRun, adopt, create_run, finish, get_run, open_run, set_tags
@@ -186,7 +187,7 @@ def _present_run(store: Store, run_id: str | None) -> str | None:
 
 def _fail(run: OpenRun, error: BaseException) -> None:
     """Mark a run FAILED (or KILLED), with the reason; an error here must not hide the one that is under way."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = redact((str(error).strip().splitlines() or [type(error).__name__])[0])
     try:
         set_tags(run.store, run.run_id, {TAG_ERROR: reason})
         finish(run, "KILLED" if isinstance(error, KeyboardInterrupt | Interrupted) else "FAILED")

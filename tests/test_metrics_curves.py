@@ -31,7 +31,7 @@ def assert_roc(curve: RocCurve, mark: Array, score: Array) -> None:
     assert (curve.tpr[[0, -1]] == [0, 1]).all()
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(single_cases(classes=st.integers(2, 5)))
 def test_roc_corners_are_scikit_learns_points(case: tuple[Array, Array]) -> None:
     """Points on a straight line are dropped, the area under the corners is that under all."""
@@ -49,7 +49,7 @@ def steps_area(curve: PrecisionRecallCurve) -> float:
     return float((np.diff(curve.recall) * curve.precision[1:]).sum())
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(single_cases(classes=st.integers(2, 5)))
 def test_precision_recall_points_are_scikit_learns(case: tuple[Array, Array]) -> None:
     """One point for each step of recall, from (0, 1) on; the steps' area is the average precision."""

@@ -49,7 +49,7 @@ def assert_per_class(found: Evaluation, truth: Array, scores: Array) -> None:
             assert mine is None or theirs is None or close(mine, theirs)
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(single_cases(classes=st.just(2)))
 def test_binary_metrics_are_scikit_learns(case: tuple[Array, Array]) -> None:
     """With ties, constant scores, one class only and a single sample too."""
@@ -60,7 +60,7 @@ def test_binary_metrics_are_scikit_learns(case: tuple[Array, Array]) -> None:
     assert np.array_equal(found.confusion, sk.confusion_matrix(labels, scores.argmax(axis=1), labels=[0, 1]))
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(single_cases(classes=st.integers(2, 12)))
 def test_multiclass_metrics_are_scikit_learns(case: tuple[Array, Array]) -> None:
     """With ties, absent classes, fewer samples than classes."""
@@ -81,7 +81,7 @@ def test_many_classes_are_scikit_learns(samples: int, classes: int, kind: str) -
     assert_answers(found, answers_single(labels, scores, binary=False))
 
 
-@settings(max_examples=4000, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(several_cases())
 def test_multilabel_metrics_are_scikit_learns(case: tuple[Array, Array]) -> None:
     """With labels that no sample has, or all have."""
@@ -93,7 +93,7 @@ def test_multilabel_metrics_are_scikit_learns(case: tuple[Array, Array]) -> None
     assert (found.confusion.sum(axis=(1, 2)) == len(truth)).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(single_cases(classes=st.integers(2, 5)))
 def test_the_log_loss_is_that_of_the_plain_call(case: tuple[Array, Array]) -> None:
     """As far as float32 goes, in which scikit-learn sums: 1e-6, of a loss above 1 the same share of it."""
@@ -187,7 +187,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert json.dumps(one.to_json()) == json.dumps(three.to_json())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(single_cases(classes=st.integers(2, 4)))
 def test_slices_of_long_rows_change_nothing(case: tuple[Array, Array]) -> None:
     """A row of millions is worked through in slices; here they hold five keys."""

@@ -38,7 +38,7 @@ def scikit(inputs: Inputs, key: str, weights: Array) -> float:
     return float(np.average(values, weights=shares))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(single_cases(classes=st.just(2)), st.integers(0, 2**32 - 1))
 def test_any_weights_give_scikit_learns_weighted_metrics(case: tuple[Array, Array], seed: int) -> None:
     """Zero weights too, as most samples have in some resample; NaN where nothing positive or negative is drawn."""

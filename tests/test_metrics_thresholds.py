@@ -37,7 +37,7 @@ def assert_table(table: ThresholdTable, labels: Array, score: Array) -> None:
     assert table.tpr[-1] == 1
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(single_cases(classes=st.just(2)))
 def test_each_row_is_what_its_threshold_does(case: tuple[Array, Array]) -> None:
     """And the marked rows are the best of all thresholds; without one of the classes there is no table."""

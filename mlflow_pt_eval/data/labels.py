@@ -52,6 +52,8 @@ def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> L
     Errors: BadInput, with the place and the value, for a fractional or missing label, one that is not in *index*,
     and a multilabel entry that is neither 0 nor 1.
     """
+    if index is None and isinstance(raw, torch.Tensor) and raw.dtype == torch.int64 and raw.ndim == 1:
+        return raw.detach().cpu().numpy()  # nearly always, and a loader's batches are many
     labels = _array(raw)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

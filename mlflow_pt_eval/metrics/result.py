@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +149,22 @@ class Evaluation:
         return decode(cls, data)
 
     @classmethod
-    def from_predictions(cls, frame: pd.DataFrame | str | Path, **options: Any) -> Evaluation:
-        """Recompute an evaluation from stored predictions: see `metrics.evaluate_predictions`, also for the options."""
+    def from_predictions(
+        cls,
+        frame: pd.DataFrame | str | Path,
+        *,
+        task: Task | None = None,
+        class_names: Sequence[str] | None = None,
+        bootstrap: int = 1000,
+        seed: int = 0,
+        curves: bool = True,
+        micro: bool = False,
+        threads: int | None = None,
+    ) -> Evaluation:
+        """Recompute an evaluation from stored predictions, as `metrics.evaluate_predictions` does."""
         from mlflow_pt_eval.metrics.recompute import evaluate_predictions  # it makes an Evaluation: a circle otherwise
 
-        return evaluate_predictions(frame, **options)
+        return evaluate_predictions(
+            frame, task=task, class_names=class_names, bootstrap=bootstrap, seed=seed,
+            curves=curves, micro=micro, threads=threads,
+        )  # fmt: skip

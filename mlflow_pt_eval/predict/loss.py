@@ -25,6 +25,7 @@ class AverageLoss:
         self._sums: list[torch.Tensor] = []
         self._weights: list[int | torch.Tensor] = []
 
+    @torch.no_grad()
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Take a batch: *outputs* and *targets* as the criterion wants them."""
         value = self._criterion(outputs, targets).detach().double()

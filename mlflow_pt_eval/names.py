@@ -52,7 +52,7 @@ TAG_DATASET_DIGEST: Final = "pt_eval.dataset_digest"
 TAG_EVALUATION_RUN_ID: Final = "pt_eval.evaluation_run_id"
 TAG_DECISION: Final = "pt_eval.decision"
 
-# what a published model's MLmodel says in its metadata, beside the outputs, the form and its reason, the weights' SHA-256
+# what a published model says of itself in its MLmodel file, beside its outputs, form and digest
 META_CALL: Final = "pt_eval.call"
 META_CLASS_NAMES: Final = "pt_eval.class_names"
 META_FACTORY: Final = "pt_eval.factory"

@@ -180,3 +180,14 @@ def test_recalls_change_class_by_class() -> None:
     marks = recall_changes([[1, 0], [1, 0]], [[1, 0], [0, 1]], [[1, 0], [1, 0]], classes=2)
     assert marks.tolist()[0] == -0.5
     assert np.isnan(marks[1])
+
+
+def test_more_classes_than_named_are_refused() -> None:
+    """A table that is too short would hide some."""
+    with pytest.raises(BadInput, match="classes is 2, the labels are of 3"):
+        recall_changes([0, 2], [0, 2], [0, 2], classes=2)
+
+
+def test_a_class_that_nobody_has_seen_is_still_class_1() -> None:
+    """Its metrics are scikit-learn's zeros."""
+    assert paired_difference("f1", [0, 0], [0, 0], [0, 0], resamples=5) == (0, 0, 0)

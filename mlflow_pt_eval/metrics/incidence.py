@@ -71,7 +71,7 @@ def of_confusion(confusion: Ints) -> Incidence:
 
 def of_pairs(truth: Ints, guess: Ints, other: Ints) -> tuple[Incidence, Incidence]:
     """Return two models' incidences of the same atoms: the triples of true class and predictions that occur."""
-    classes = 1 + int(max(truth.max(), guess.max(), other.max()))
+    classes = max(2, 1 + int(max(truth.max(), guess.max(), other.max())))  # class 1 has metrics, also unseen
     codes, counts = np.unique((truth * classes + guess) * classes + other, return_counts=True)
     pairs, theirs = np.divmod(codes, classes)
     rows, ours = np.divmod(pairs, classes)

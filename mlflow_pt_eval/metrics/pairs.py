@@ -148,6 +148,9 @@ def flips(labels: npt.ArrayLike, candidate: npt.ArrayLike, baseline: npt.ArrayLi
 def recall_changes(labels: npt.ArrayLike, candidate: npt.ArrayLike, baseline: npt.ArrayLike, *, classes: int) -> Floats:
     """Return each class's recall, candidate minus baseline, float64 (classes,); NaN for a class without samples."""
     ours, theirs = outputs(labels, candidate), outputs(labels, baseline)
+    shown = ours.labels.shape[1] if ours.multilabel else 1 + int(ours.labels.max())
+    if shown > classes:
+        raise BadInput(f"classes is {classes}, the labels are of {shown}: give their number.")
     if ours.multilabel:
         truth = ours.labels != 0
         support, gained = truth.sum(axis=0), (truth * (ours.guess - theirs.guess)).sum(axis=0)

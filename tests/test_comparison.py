@@ -24,6 +24,8 @@ from mlflow_pt_eval.tracking import registry
 from mlflow_pt_eval.tracking.sample_outputs import SampleOutputs
 from mlflow_pt_eval.tracking.store import connect
 
+pytestmark = pytest.mark.slow
+
 LABELS = np.arange(60) % 3
 
 

@@ -19,6 +19,8 @@ from mlflow_pt_eval.evaluation import evaluate
 from mlflow_pt_eval.predict import predict
 from mlflow_pt_eval.tracking.store import connect
 
+pytestmark = pytest.mark.slow
+
 X = torch.arange(37.0)[:, None].repeat(1, 2)
 Y = torch.arange(37) % 2
 ITEMS = [(x, int(y)) for x, y in zip(X, Y, strict=True)]

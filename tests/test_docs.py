@@ -69,6 +69,7 @@ def _same(wanted: str, found: str) -> bool:
     return all(abs(float(a) - float(b)) <= TOLERANCE for a, b in pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
 def test_a_page_runs_from_top_to_bottom(page: str, tmp_path: Path) -> None:
     """As a reader would paste it, in a checkout, with a store of its own."""

@@ -20,6 +20,8 @@ from mlflow_pt_eval.errors import StoreUnavailable
 from mlflow_pt_eval.syncing import sync
 from mlflow_pt_eval.training import finishing
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 WAIT = mpe.ModelCheckpoint(when_busy="wait")
 

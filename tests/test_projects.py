@@ -24,6 +24,8 @@ from mlflow_pt_eval import names
 from mlflow_pt_eval.cli import build_parser
 from mlflow_pt_eval.cli.params import training_parser
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PROJECTS = ("digits", "breast_cancer", "mnist", "cifar10")
 FIGURES = {

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import mlflow
+import pytest
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,6 +38,7 @@ def test_the_python_blocks_run_in_order(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlartifacts", "mlflow.db", "paste.py"]
 
 
+@pytest.mark.slow
 def test_the_commands_run_in_order(tmp_path):
     """From the main entry point on, in a copy of the checkout, with a store of its own."""
     checkout = tmp_path / "checkout"

@@ -26,6 +26,8 @@ from mlflow_pt_eval.verification.series import Logged
 from mlflow_pt_eval.verification.verify import Verification
 from mlflow_pt_eval.verification.workspace import Ended, Workspace
 
+pytestmark = pytest.mark.slow
+
 NET = """
 from torch import nn
 

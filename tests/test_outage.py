@@ -149,9 +149,9 @@ def test_a_server_that_is_killed_and_restarted(tmp_path, undisturbed):
     processes: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
-        log = (folder / "log").open("wb")
-        options = {"cwd": folder, "env": _environment(), "stdout": log, "stderr": log, "start_new_session": True}
-        processes.append(subprocess.Popen(_command(uri), **options))
+        with (folder / "log").open("wb") as log:
+            options = {"cwd": folder, "env": _environment(), "stdout": log, "stderr": log, "start_new_session": True}
+            processes.append(subprocess.Popen(_command(uri), **options))
         _await_health(processes[-1], f"{uri}/health", folder / "log")
 
     def kill() -> None:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import logging
 import shutil
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -71,6 +72,7 @@ class Outbox:
         self._keep = keep
         self._stored: set[CheckpointName] | None = None
         self._deletes_refused = False
+        self._busy = threading.Lock()
 
     def staged(self) -> list[CheckpointName]:
         """List the checkpoints that wait here, oldest first."""
@@ -79,14 +81,11 @@ class Outbox:
 
     def pump(self) -> None:
         """Send the metrics, then each staged checkpoint, then free what is not kept. StoreUnavailable if away."""
-        try:
+        with self._busy:
             self.telemetry.flush()
             for name in self.staged():
                 self._commit(name)
             self._apply_ending()
-        except StoreUnavailable:
-            self._thin_out()
-            raise
 
     def leave_ending(self, status: str | None, tags: Mapping[str, str]) -> None:
         """Keep the end of a training whose store is away: its tags, and the status unless it is the caller's to set."""
@@ -166,14 +165,17 @@ class Outbox:
             return False
         return True
 
-    def _thin_out(self) -> None:
-        """During an outage, keep staged only what would be kept in the store, so that nothing grows without bound."""
-        if self._keep is None:
+    def thin_out(self) -> None:
+        """Keep staged only what would be kept in the store: during an outage nothing is to grow without bound."""
+        if self._keep is None or not self._busy.acquire(blocking=False):  # what is just being sent is left alone
             return
-        staged = self.staged()
-        for name in set(staged) - set(self._keep(staged)):
-            self._save_metrics_of(name)
-            _discard(self.folder / str(name))
+        try:
+            staged = self.staged()
+            for name in set(staged) - set(self._keep(staged)):
+                self._save_metrics_of(name)
+                _discard(self.folder / str(name))
+        finally:
+            self._busy.release()
 
     def _save_metrics_of(self, name: CheckpointName) -> None:
         # Those of this process are still pending; those of a dead one exist nowhere else.

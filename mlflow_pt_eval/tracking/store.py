@@ -98,6 +98,9 @@ def connect(tracking_uri: str | None = None, *, registry_uri: str | None = None)
     if uri.startswith(("http://", "https://")):
         for key, value in _HTTP_DEFAULTS.items():
             os.environ.setdefault(key, value)
+        # A retry's jitter is drawn from Python's global generator, on whichever thread it happens: during an outage
+        # that would change the user's random numbers.
+        os.environ["MLFLOW_HTTP_REQUEST_BACKOFF_JITTER"] = "0"
     database = _database(uri)
     if database is not None and not database.exists():
         _build(database)

@@ -127,6 +127,8 @@ class Recorder:
         write_points(folder / STAGED_METRICS_FILE, self.telemetry.unsent())
         manifest = self._manifest(snapshot, {STATE_FILE: entry})
         atomic_write_text(folder / MANIFEST_FILE, json.dumps(manifest.to_json(), allow_nan=False))
+        if self.writer.outage is not None:
+            self.outbox.thin_out()
 
     def _manifest(self, snapshot: Snapshot, files: Mapping[str, FileEntry]) -> Manifest:
         complete = snapshot.name.complete

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +24,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def tracking_server(folder: Path) -> Iterator[str]:
-    """Run a server with its database and artifacts in *folder*; give its URI, and end it and all of its children."""
+def tracking_server(folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run a server in *folder*, without *options* on SQLite; give its URI, and end it and all of its children."""
     folder.mkdir(parents=True, exist_ok=True)
     uri = f"http://127.0.0.1:{free_port()}"
-    with running(_command(uri), f"{uri}/health", folder, _environment()):
+    with running(_command(uri, *options), f"{uri}/health", folder, {**_environment(), **(environment or {})}):
         yield uri
 
 
@@ -52,9 +52,9 @@ def running(command: list[str], health: str, folder: Path, environment: dict[str
             _end(process)
 
 
-def _command(uri: str) -> list[str]:
+def _command(uri: str, *options: str) -> list[str]:
     mlflow = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", uri.rpartition(":")[2]]
-    return [*mlflow, "--workers", "1", "--backend-store-uri", "sqlite:///server.db"]
+    return [*mlflow, "--workers", "1", *(options or ("--backend-store-uri", "sqlite:///server.db"))]
 
 
 def _environment() -> dict[str, str]:
@@ -78,6 +78,8 @@ def _await_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:  # it did not start, and its error says why
+        return
     os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(20)

@@ -19,6 +19,7 @@ from mlflow.tracking.context.registry import resolve_tags
 
 from mlflow_pt_eval.errors import NotFound
 from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND
+from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.store import Store, unavailable
 
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
@@ -101,7 +102,9 @@ def create_run(
         experiment_id = store.experiment_id(experiment_name) if experiment_name else parent.info.experiment_id
     else:
         experiment_id = store.experiment_id(experiment_name)
-    run = store.client.create_run(experiment_id, tags=resolve_tags(dict(tags)), run_name=run_name)
+    # MLflow notes the address of the git remote, in which there may be a token.
+    shown = {key: redact(str(value)) for key, value in resolve_tags(dict(tags)).items()}
+    run = store.client.create_run(experiment_id, tags=shown, run_name=run_name)
     return OpenRun(store, run.info.run_id, experiment_id, owned=True)
 
 
@@ -114,7 +117,8 @@ def finish(run: OpenRun, status: Status) -> None:
 def set_tags(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
     """Set several tags in one call; values longer than MLflow keeps are cut."""
     if tags:
-        store.client.log_batch(run_id, tags=[RunTag(key, str(value)[:_TAG_LIMIT]) for key, value in tags.items()])
+        shown = [RunTag(key, redact(str(value))[:_TAG_LIMIT]) for key, value in tags.items()]
+        store.client.log_batch(run_id, tags=shown)
 
 
 def git_dirty() -> bool | None:

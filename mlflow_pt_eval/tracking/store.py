@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from mlflow_pt_eval.errors import BadInput, NotFound, StoreBroken, StoreUnavailable
 from mlflow_pt_eval.redaction import redact
+from mlflow_pt_eval.tracking.credentials import without_credentials
 
 _SQLITE = "sqlite:///"
 _log = logging.getLogger("mlflow_pt_eval")
@@ -94,7 +95,7 @@ def connect(tracking_uri: str | None = None, *, registry_uri: str | None = None)
     directory changes nothing. Errors: StoreBroken for a half-made database, StoreUnavailable for a server that
     does not answer, BadInput for a URI that MLflow does not know.
     """
-    uri = _absolute(tracking_uri or mlflow.get_tracking_uri())
+    uri = without_credentials(_absolute(tracking_uri or mlflow.get_tracking_uri()))
     if uri.startswith(("http://", "https://")):
         for key, value in _HTTP_DEFAULTS.items():
             os.environ.setdefault(key, value)
@@ -106,7 +107,7 @@ def connect(tracking_uri: str | None = None, *, registry_uri: str | None = None)
         _build(database)
     if registry_uri is None:
         chosen = mlflow.get_registry_uri()
-        registry_uri = uri if chosen == mlflow.get_tracking_uri() else _absolute(chosen)
+        registry_uri = uri if chosen == mlflow.get_tracking_uri() else without_credentials(_absolute(chosen))
     with _answering(uri, database):
         client = MlflowClient(tracking_uri=uri, registry_uri=registry_uri)
         client.search_experiments(max_results=1)

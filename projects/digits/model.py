@@ -13,7 +13,7 @@ class DigitsNet(nn.Module):
     it pixels as they are and cannot standardise them differently.
     """
 
-    def __init__(self, mean: float = 0.0, std: float = 1.0) -> None:
+    def __init__(self, mean: float = 0.0, std: float = 1.0, dropout: float = 0.3) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(float(mean)))
         self.register_buffer("std", torch.tensor(float(std)))
@@ -26,7 +26,7 @@ class DigitsNet(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(2),
             nn.Flatten(),
-            nn.Dropout(0.3),
+            nn.Dropout(dropout),
             nn.Linear(64 * 4 * 4, 10),
         )
 

@@ -32,7 +32,9 @@ class Writer:
 
     def __init__(self, pump: Callable[[], None], *, interval: float = 1.0) -> None:
         self._pump, self._interval = pump, interval
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        # One for each who waits: the loop, which hands over jobs while training waits, is to wake nobody in vain.
+        self._changed, self._to_save, self._to_send = (threading.Condition(lock) for _ in range(3))
         self._queued: Job | None = None
         self._saving = False
         self._due = False  # something waits for the pump
@@ -73,20 +75,21 @@ class Writer:
             if not self._is_free():
                 raise RuntimeError("a job was submitted while the buffer was in use")
             self._queued = job
-            self._changed.notify_all()
+            self._to_save.notify()
 
     def drain(self, timeout: float) -> bool:
         """Wait until every job is done and a pump has sent everything; False if that did not happen in time."""
         with self._changed:
             self._due, self._next_try, self._pause = True, 0.0, self._interval
-            self._changed.notify_all()
+            self._to_send.notify()
             return self._changed.wait_for(self._is_drained, timeout)
 
     def close(self) -> None:
         """End both threads; a job that is queued or running is finished first."""
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._to_save.notify()
+            self._to_send.notify()
         for thread in self._threads:
             thread.join()
 
@@ -106,7 +109,7 @@ class Writer:
     def _save_loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._queued or self._closing)
+                self._to_save.wait_for(lambda: self._queued or self._closing)
                 if self._queued is None:
                     return
                 job, self._queued, self._saving = self._queued, None, True
@@ -114,11 +117,12 @@ class Writer:
             with self._changed:
                 self._saving, self._due = False, True
                 self._changed.notify_all()
+                self._to_send.notify()
 
     def _send_loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._should_send, timeout=self._sleep())
+                self._to_send.wait_for(self._should_send, timeout=self._sleep())
                 if self._closing and self._is_free():
                     return
                 if time.monotonic() < self._next_try:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.state import Buffers, capture_state, encode, first_difference, load_tree, save_tree
+from mlflow_pt_eval.state import Buffers, capture_state, decode, encode, first_difference, load_tree, save_tree
+from mlflow_pt_eval.state.codec import MARK
 
 DTYPES = [
     *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.bool),
@@ -209,17 +210,39 @@ def test_arrays_are_copied_in_their_form():
     """NumPy arrays of a user's state, whose memory goes on being written."""
     array = np.arange(4.0)
     buffers = Buffers()
-    copied = buffers.copy(encode({"a": array}))
+    copied = buffers.copy({"a": array})
     array += 1
     assert first_difference(copied, encode({"a": np.arange(4.0)})) is None
     assert buffers.nbytes == 32
 
 
-@pytest.mark.parametrize("leaf", [np.zeros(2), frozenset(), SimpleNamespace(), np.float64(1), lambda: 0])
+FORMS = [np.zeros(2), frozenset({1}), np.float64(1), 1 << 5000, b"", {(1, b""): torch.ones(2)}, {MARK: [torch.ones(1)]}]
+
+
+@pytest.mark.parametrize("leaf", FORMS, ids=str)
+def test_what_has_a_form_is_encoded_on_the_way(leaf):
+    """Once, as `encode` does it, and decoded to what it was."""
+    live = {"a": [0, {"x": leaf}], "t": torch.ones(2)}
+    buffers = Buffers()
+    for _ in range(2):
+        copied = buffers.copy(live)
+        assert first_difference(copied, encode(live)) is None
+        assert first_difference(decode(copied), live) is None
+
+
+@pytest.mark.parametrize("leaf", [SimpleNamespace(), lambda: 0, torch.ones(1, device="meta")])
 def test_what_a_checkpoint_cannot_hold_is_refused(leaf):
     """By its place, before it gets into a file that cannot be read."""
-    with pytest.raises(BadInput, match=rf"^a\.1\.x is a {type(leaf).__name__}, .*encode"):
+    with pytest.raises(BadInput, match=rf"^a\.1\.x is a \S*{type(leaf).__name__}, which a checkpoint cannot hold"):
         Buffers().copy({"a": [0, {"x": leaf}]})
+
+
+def test_what_holds_itself_is_refused():
+    """Not by Python's limit of recursion."""
+    live = {}
+    live["a"] = live
+    with pytest.raises(BadInput, match="holds itself"):
+        Buffers().copy(live)
 
 
 def resident(tensor):
@@ -236,6 +259,7 @@ def test_prefault_makes_the_memory_of_the_next_copy():
     """Its pages are there already, and the copy takes them."""
     buffers, live = Buffers(), {"a": torch.ones(5_000_000), "b": [torch.ones(3)]}
     buffers.prefault(live)
+    buffers.wait()
     assert buffers.nbytes == 20_000_012
     made = buffers._kept[0]["a"].host
     there, pages = resident(made)

@@ -24,6 +24,11 @@ from mlflow_pt_eval.state import (
 )
 
 
+def captured(state):
+    """Return what a checkpoint of these objects holds."""
+    return Buffers().copy(capture_state(state))
+
+
 class Net(nn.Module):
     """Dropout, batch norm, a tied weight, a buffer that no state_dict holds, and an extra state."""
 
@@ -96,7 +101,7 @@ def train(model, optimizer, scheduler=None, steps=3, seed=7):
 
 def roundtrip(state, path):
     """Capture, copy, save and load."""
-    save_tree(Buffers().copy(capture_state(state)), path)
+    save_tree(captured(state), path)
     return load_tree(path)
 
 
@@ -155,7 +160,7 @@ def test_every_scheduler_goes_on_exactly(name, tmp_path):
     report = restore_state(tree, new)
     assert report.complete
     assert torch.equal(train(*old.values()), train(*new.values()))
-    assert first_difference(capture_state(old), capture_state(new)) is None
+    assert first_difference(captured(old), captured(new)) is None
     assert new["scheduler"].get_last_lr() == old["scheduler"].get_last_lr()
 
 
@@ -200,9 +205,9 @@ def test_every_optimizer_goes_on_exactly(name, dtype, tmp_path):
     old, new = build(0), build(1)
     go(old)
     restore_state(roundtrip(old, tmp_path / "state.pt"), new)
-    assert first_difference(capture_state(old), capture_state(new)) is None
+    assert first_difference(captured(old), captured(new)) is None
     assert torch.equal(go(old), go(new))
-    assert first_difference(capture_state(old), capture_state(new)) is None
+    assert first_difference(captured(old), captured(new)) is None
 
 
 class Master(torch.optim.Optimizer):
@@ -239,9 +244,9 @@ def test_an_optimizers_state_keeps_its_dtype(tmp_path):
     go(old)
     tree = roundtrip(old, tmp_path / "state.pt")
     restore_state(tree, new)
-    assert first_difference(capture_state(new), tree) is None
+    assert first_difference(captured(new), tree) is None
     go(old), go(new)
-    assert first_difference(capture_state(new), capture_state(old)) is None
+    assert first_difference(captured(new), captured(old)) is None
 
 
 @pytest.mark.filterwarnings("ignore:.*GradScaler is enabled, but CUDA")
@@ -290,7 +295,7 @@ def test_a_person_can_read_it_without_this_library(tmp_path):
     scheduler = lr.MultiStepLR(optimizer, [1, 3])
     train(model, optimizer, scheduler)
     state = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    save_tree(Buffers().copy(capture_state(state)), tmp_path / "state.pt")
+    save_tree(captured(state), tmp_path / "state.pt")
 
     checkpoint = torch.load(tmp_path / "state.pt", weights_only=True)
     other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
@@ -312,7 +317,7 @@ def test_capturing_and_restoring_draw_no_random_numbers():
 
     state = {"model": Net(), "mine": Drawing().fill()}
     before = capture_rng()
-    restore_state(capture_state(state), state)
+    restore_state(captured(state), state)
     assert first_difference(before, capture_rng()) is None
 
 
@@ -322,7 +327,7 @@ def test_the_tree_shares_nothing_with_what_was_restored():
     state["optimizer"] = torch.optim.Adam(state["model"].parameters())
     state["scheduler"] = lr.MultiStepLR(state["optimizer"], [1])
     train(state["model"], state["optimizer"], state["scheduler"])
-    tree, untouched = (Buffers().copy(capture_state(state)) for _ in range(2))
+    tree, untouched = (captured(state) for _ in range(2))
     restore_state(tree, state)
     train(state["model"], state["optimizer"], state["scheduler"])
     state["mine"].state["tensor"] += 1
@@ -340,7 +345,7 @@ def saved():
     optimizer = torch.optim.Adam(model.parameters())
     state = {"model": model, "optimizer": optimizer, "scheduler": lr.StepLR(optimizer, 1)}
     train(*state.values())
-    return Buffers().copy(capture_state(state)), state
+    return captured(state), state
 
 
 def other_optimizer(model):
@@ -405,10 +410,10 @@ def test_a_misfit_is_named_before_anything_is_changed(name):
     change, said = MISFITS[name]
     live = change(state)
     train(live["model"], live["optimizer"], steps=0)
-    before = Buffers().copy(capture_state(live))
+    before = captured(live)
     with pytest.raises(StateMismatch, match=said):
         restore_state(tree, live)
-    assert first_difference(before, capture_state(live)) is None
+    assert first_difference(before, captured(live)) is None
 
 
 @pytest.mark.parametrize("name", MISFITS)
@@ -455,14 +460,14 @@ def test_an_object_that_refuses_its_state_is_named():
 
     state = {"model": Net(), "picky": Picky().fill()}
     with pytest.raises(StateMismatch, match=r"'picky' \(Picky\) did not take its state: KeyError: 'speed'"):
-        restore_state(capture_state(state), state)
+        restore_state(captured(state), state)
 
 
 def test_lazy_parts_take_their_shape_from_the_checkpoint():
     """A lazy module has none before its first batch."""
     old, new = nn.Sequential(nn.LazyLinear(2)), nn.Sequential(nn.LazyLinear(2))
     old(torch.ones(1, 3))
-    restore_state(capture_state({"model": old}), {"model": new})
+    restore_state(captured({"model": old}), {"model": new})
     assert torch.equal(old[0].weight, new[0].weight)
 
 
@@ -481,7 +486,7 @@ REFUSED = [
 @pytest.mark.parametrize(("state", "said"), REFUSED)
 def test_a_state_that_cannot_be_is_refused_at_once(state, said):
     """By capture and by restore alike, before the first batch."""
-    for attempt in (lambda: capture_state(state), lambda: restore_state({}, state)):
+    for attempt in (lambda: captured(state), lambda: restore_state({}, state)):
         with pytest.raises(BadInput, match=said):
             attempt()
 
@@ -489,7 +494,7 @@ def test_a_state_that_cannot_be_is_refused_at_once(state, said):
 @pytest.mark.parametrize("key", ["epoch", "step", "loss", "rng", "progress"])
 def test_no_key_is_in_the_way_of_the_trees_own(key):
     """Each gets a suffix."""
-    assert set(capture_state({"model": Net(), key: Net()})) == {"model_state_dict", f"{key}_state_dict"}
+    assert set(captured({"model": Net(), key: Net()})) == {"model_state_dict", f"{key}_state_dict"}
 
 
 def test_what_cannot_be_held_is_named_with_its_place():
@@ -497,10 +502,10 @@ def test_what_cannot_be_held_is_named_with_its_place():
     mine = Mine()
     mine.state = {"fn": [len]}
     with pytest.raises(BadInput, match=r"^scheduler_state_dict\.fn\.0 is a builtin_function_or_method"):
-        capture_state({"model": Net(), "scheduler": mine})
+        captured({"model": Net(), "scheduler": mine})
 
 
 def test_an_uninitialised_model_is_refused():
     """It has no weights to capture yet."""
     with pytest.raises(BadInput, match=r"model_state_dict\.weight is a .*UninitializedParameter"):
-        capture_state({"model": nn.LazyLinear(2)})
+        captured({"model": nn.LazyLinear(2)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.state.codec import ATOMS, DICTS, TENSORS, Refused, path_text
+from mlflow_pt_eval.state.codec import DICTS, EASY_ATOMS, TENSORS, Refused, encode_value, has_plain_keys, refusal
 
 Node = dict[Hashable, Any]  # the buffers of one container: by key or index, a _Slot or the Node of a container in it
 
@@ -25,6 +27,7 @@ class Buffers:
     def __init__(self) -> None:
         self._kept: Node = {}
         self._held: list[torch.Tensor] = []
+        self._touching: threading.Thread | None = None
 
     @property
     def nbytes(self) -> int:
@@ -35,20 +38,30 @@ class Buffers:
         """Return a copy of *tree* that shares nothing with it; tensors on the host, in this object's buffers.
 
         Containers are rebuilt, tensors that are one (tied weights) stay one, strides are kept, a view takes its own
-        bytes only. Tensors on CUDA go to pinned memory, with one synchronisation a device. BadInput for a leaf that
-        `weights_only=True` would refuse (`encode` the tree first).
+        bytes only. Tensors on CUDA go to pinned memory, with one synchronisation a device. What `weights_only=True`
+        would refuse is encoded on the way (`codec.encode`); BadInput, naming place and type, for what has no form.
         """
+        self.wait()
         copying = _Copying()
         result = self._walk(copying, tree)
         copying.move()
         return result
 
     def prefault(self, tree: Any) -> None:
-        """Allocate the buffers that a copy of *tree* needs and touch their pages, so that the next copy is fast."""
+        """Allocate the buffers that a copy of *tree* needs, and have their pages touched by a thread of its own."""
+        self.wait()
         copying = _Copying()
         self._walk(copying, tree)
-        for host in copying.fresh:
-            host.zero_()
+        self._touching = threading.Thread(
+            target=_touch, args=(copying.fresh,), name="mlflow_pt_eval-pages", daemon=True
+        )
+        self._touching.start()
+
+    def wait(self) -> None:
+        """Wait until the pages of `prefault` are there."""
+        thread, self._touching = self._touching, None
+        if thread is not None:
+            thread.join()
 
     def _walk(self, copying: _Copying, tree: Any) -> Any:
         """Return the copy, its tensors not filled yet, and keep the buffers that it takes."""
@@ -56,13 +69,19 @@ class Buffers:
         try:
             self._kept = copying.items([(0, tree)], self._kept, made)
         except Refused as refused:
-            place = path_text(list(reversed(refused.parts))[1:]) or "the tree"
-            raise BadInput(
-                f"{place} is a {refused.kind.__qualname__}, which a checkpoint does not hold as it is: "
-                "encode() the tree before copying it."
-            ) from None
+            refused.parts.pop()  # the 0 above
+            raise refusal(refused) from None
+        except RecursionError:
+            raise BadInput("the state holds itself or is nested too deeply for a checkpoint.") from None
         self._held = copying.hosts
         return made[0]
+
+
+def _touch(fresh: list[torch.Tensor]) -> None:
+    for host in fresh:
+        memory = host.untyped_storage()
+        # Without torch, whose own threads must not begin to run in a process that may fork later.
+        ctypes.memset(memory.data_ptr(), 0, memory.nbytes())
 
 
 class _Slot:
@@ -99,22 +118,23 @@ class _Copying:
         self._devices: set[torch.device] = set()  # those to wait for
         self._seen: dict[int, list[tuple[torch.Tensor, _Slot]]] = {}  # by address
         self._mark = object()
+        self._encoded = False  # inside a form, which is not to be encoded once more
 
     def items(self, items: Iterable[tuple[Hashable, Any]], kept: Node, made: Any) -> Node:
         """Put a copy of each item into *made*, at its key or index; return the buffers."""
         node: Node = {}
-        for key, item in items:
-            kind = type(item)
-            if kind in ATOMS:
-                made[key] = item
-            elif kind in TENSORS:
-                made[key], node[key] = self._tensor(item, kept.get(key))
-            else:
-                try:
+        try:
+            for key, item in items:
+                kind = type(item)
+                if kind in EASY_ATOMS:
+                    made[key] = item
+                elif kind in TENSORS:
+                    made[key], node[key] = self._tensor(item, kept.get(key))
+                else:
                     made[key], node[key] = self._container(item, kept.get(key))
-                except Refused as refused:
-                    refused.parts.append(key)
-                    raise
+        except Refused as refused:
+            refused.parts.append(key)
+            raise
         return node
 
     def move(self) -> None:
@@ -131,7 +151,7 @@ class _Copying:
         """Return the copy of a container, and its buffers."""
         kind = type(value)
         kept = kept if type(kept) is dict else {}
-        if kind in DICTS:
+        if kind in DICTS and (self._encoded or has_plain_keys(value)):
             made = kind()
             node = self.items(value.items(), kept, made)
             if kind is OrderedDict and vars(value):  # the `_metadata` of a state_dict, no tensors
@@ -141,34 +161,44 @@ class _Copying:
             made = [None] * len(value)
             node = self.items(enumerate(value), kept, made)
             return (made if kind is list else tuple(made)), node
-        if kind is set or kind is bytearray:
-            return kind(value), {}
-        raise Refused(kind)
+        form = encode_value(value)
+        if type(form) is not dict:
+            return form, {}
+        self._encoded = True
+        made = {}
+        node = self.items(form.items(), kept, made)
+        self._encoded = False
+        return made, node
 
     def _tensor(self, source: torch.Tensor, kept: Any) -> tuple[torch.Tensor, _Slot | None]:
-        """Return the copy of one tensor, and its buffer."""
-        if source.layout is not torch.strided or source.is_quantized:
+        """Return the copy of one tensor, and its buffer: a twin's, the kept one if it fits, or a new one."""
+        if source.layout is not torch.strided or source.is_quantized or source.is_meta:
+            encode_value(source)  # refuses what has no data
             return source.detach().clone().cpu(), None  # rare, so not worth a buffer
-        slot = self._slot(source, kept)
+        address = source.data_ptr() or id(source)
+        seen = self._seen.get(address, ())
+        slot = next((slot for twin, slot in seen if _same_view(twin, source)), None)
+        if slot is None:
+            fits = type(kept) is _Slot and kept.user is not self._mark and kept.fits(source)
+            slot = kept if fits else self._fresh(source)
+            self._take(slot, source, address)
         plain = type(source) is torch.Tensor and not source.requires_grad
         return slot.host if plain else _dressed(slot.host, source), slot
 
-    def _slot(self, source: torch.Tensor, kept: Any) -> _Slot:
-        """Return the buffer of *source*: a twin's, the kept one if it fits and is free, else a new one."""
-        seen = self._seen.setdefault(source.data_ptr() or id(source), [])
-        for twin, slot in seen:
-            if _same_view(twin, source):
-                return slot
-        if type(kept) is not _Slot or kept.user is self._mark or not kept.fits(source):
-            kept = _Slot(source)
-            self.fresh.append(kept.host)
-        kept.user = self._mark
-        seen.append((source, kept))
-        self.hosts.append(kept.host)
+    def _fresh(self, source: torch.Tensor) -> _Slot:
+        slot = _Slot(source)
+        self.fresh.append(slot.host)
+        return slot
+
+    def _take(self, slot: _Slot, source: torch.Tensor, address: int) -> torch.Tensor:
+        """Note that *source* goes into this buffer; return it."""
+        slot.user = self._mark
+        self._seen[address] = [*self._seen.get(address, ()), (source, slot)]
+        self.hosts.append(slot.host)
         self._sources.append(source)
-        if not source.is_cpu:
+        if not slot.cpu:
             self._devices.add(source.device)
-        return kept
+        return slot.host
 
 
 def _same_view(a: torch.Tensor, b: torch.Tensor) -> bool:

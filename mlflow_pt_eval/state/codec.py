@@ -22,7 +22,8 @@ TENSORS = (torch.Tensor, torch.nn.Parameter)
 ATOMS = frozenset(
     {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.layout, torch.Size}
 )
-_EASY = ATOMS - {int, bytes}  # the atoms that need no second look
+EASY_ATOMS = ATOMS - {int, bytes}  # those that need no second look
+_NAMES = {str}
 DICTS: tuple[type, ...] = (dict, OrderedDict, Counter)
 
 # The unpickler of weights_only reads integers of up to 255 bytes.
@@ -50,16 +51,22 @@ def encode(value: Any, *, name: str = "") -> Any:
     BadInput names the place (starting with *name*) and the type of a value that has no form.
     """
     try:
-        return _encode(value)
+        return encode_value(value)
     except Refused as refused:
-        place = path_text([*([name] if name else []), *reversed(refused.parts)]) or "the value"
-        kind = f"{refused.kind.__module__}.{refused.kind.__qualname__}".removeprefix("builtins.")
-        raise BadInput(
-            f"{place} is a {kind}, which a checkpoint cannot hold{refused.reason}. Let state_dict() return tensors, "
-            "arrays, numbers, text and containers of them, and rebuild the rest in load_state_dict()."
-        ) from None
+        refused.parts += [name] if name else []
+        raise refusal(refused) from None
     except RecursionError:
         raise BadInput(f"{name or 'the value'} holds itself or is nested too deeply for a checkpoint.") from None
+
+
+def refusal(refused: Refused) -> BadInput:
+    """Return the error that tells a user what cannot be kept."""
+    place = path_text(reversed(refused.parts)) or "the value"
+    kind = f"{refused.kind.__module__}.{refused.kind.__qualname__}".removeprefix("builtins.")
+    return BadInput(
+        f"{place} is a {kind}, which a checkpoint cannot hold{refused.reason}. Let state_dict() return tensors, "
+        "arrays, numbers, text and containers of them, and rebuild the rest in load_state_dict()."
+    )
 
 
 def decode(value: Any) -> Any:
@@ -79,7 +86,7 @@ def decode(value: Any) -> Any:
     return value
 
 
-def _encode(value: Any) -> Any:
+def encode_value(value: Any) -> Any:
     """Return *value* in a form that weights_only takes, or raise Refused."""
     kind = type(value)
     if kind in TENSORS:
@@ -111,7 +118,7 @@ def _items(values: Iterable[Any]) -> list[Any]:
     items: list[Any] = []
     try:
         for value in values:
-            items.append(_encode(value))
+            items.append(encode_value(value))
     except Refused as refused:
         refused.parts.append(len(items))
         raise
@@ -120,17 +127,11 @@ def _items(values: Iterable[Any]) -> list[Any]:
 
 def _dict_form(value: dict[Any, Any]) -> Any:
     """Encode a mapping; as pairs where a key needs a form itself (or is our own mark)."""
-    if MARK in value:
+    if not has_plain_keys(value):
         return _pairs_form(value)
     made = type(value)()
     for key, item in value.items():
-        kind = type(item)
-        if type(key) is not str and not _plain(key):
-            return _pairs_form(value)
-        if kind in _EASY or (kind is torch.Tensor and not item.is_meta):  # nearly all of a state; a training waits
-            made[key] = item
-        else:
-            made[key] = _encode_item(key, item)
+        made[key] = _encode_item(key, item)
     if type(value) is OrderedDict and vars(value):
         vars(made).update(_dict_form(vars(value)))
     return made
@@ -143,7 +144,7 @@ def _pairs_form(value: dict[Any, Any]) -> Any:
 
 def _encode_item(key: Any, item: Any) -> Any:
     try:
-        return _encode(item)
+        return encode_value(item)
     except Refused as refused:
         refused.parts.append(key)
         raise
@@ -151,7 +152,7 @@ def _encode_item(key: Any, item: Any) -> Any:
 
 def _encode_key(key: Any) -> Any:
     try:
-        return _encode(key)
+        return encode_value(key)
     except Refused as refused:
         refused.parts[:] = [f"(key {key!r:.60})"]
         raise
@@ -168,6 +169,12 @@ def rebuild(value: Any, convert: Callable[[Any], Any]) -> Any:
     if type(value) is OrderedDict and vars(value):
         vars(made).update(convert(vars(value)))
     return made
+
+
+def has_plain_keys(value: dict[Any, Any]) -> bool:
+    """Say whether a mapping can stand as it is, as far as its keys go."""
+    # Most have names only, which is seen at once; a training waits for this.
+    return MARK not in value and (set(map(type, value)) <= _NAMES or all(map(_plain, value)))
 
 
 def _plain(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -60,7 +61,7 @@ class Positioned:
         self.exhausted = True
 
     def state(self) -> dict[str, Any]:
-        """Return the position as a small tree for `weights_only=True`; to be taken between two batches.
+        """Return the position as a small tree of one's own for `weights_only=True`; to be taken between two batches.
 
         A batch counts as consumed once it was handed out. Warns if the iterable could not be resumed here.
         """
@@ -72,7 +73,7 @@ class Positioned:
             "length": _length(self.loader),
             "before": None if self.exhausted else self._before,
             "generators": capture_generators(self.loader),
-            "loader": encode(self.loader.state_dict(), name="the loader") if self._own_state() else None,
+            "loader": copy.deepcopy(encode(self.loader.state_dict(), name="the loader")) if self._own_state() else None,
             "workers_kept": keeps_workers(self.loader),
         }
 

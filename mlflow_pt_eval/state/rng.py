@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -84,10 +85,9 @@ def _cuda_states() -> list[torch.Tensor]:
 def encode_python(state: tuple[Any, ...]) -> dict[str, Any]:
     """Return the state of a `random.Random` as tensors and ints; *gauss* has the bits of one number, or nothing."""
     version, words, gauss = state
-    packed = bytearray(struct.pack(f"{len(words)}I", *words))
     return {
         "version": version,
-        "words": torch.frombuffer(packed, dtype=torch.int32),
+        "words": torch.frombuffer(array("I", words), dtype=torch.int32),
         "gauss": [] if gauss is None else [_bits_of(gauss)],
     }
 

@@ -16,7 +16,7 @@ from mlflow_pt_eval.records import FileEntry
 
 
 def save_tree(tree: Any, path: str | os.PathLike[str], *, needed: int | None = None) -> FileEntry:
-    """Write *tree* (as `capture_state` or `Buffers.copy` gives it) to *path*, whole or not at all.
+    """Write *tree* (as `Buffers.copy` gives it) to *path*, whole or not at all.
 
     Returns the file's SHA-256 and size, taken while it was written. *needed* bytes are named where the disk refuses
     (StorageFailed). May run in a thread beside a training: the GIL is free while bytes are written, hashed and

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlflow_pt_eval.errors import BadInput, StateMismatch
-from mlflow_pt_eval.state.codec import decode, encode
+from mlflow_pt_eval.state.codec import decode
 from mlflow_pt_eval.state.plans import Plan, keep_dtypes, make_plan
 from mlflow_pt_eval.state.rng import preserved_rng
 from mlflow_pt_eval.state.wrappers import looks_wrapped, unwrap, unwrapped_names
@@ -85,12 +85,11 @@ def check_state(state: Mapping[str, Stateful]) -> None:
 def capture_state(state: Mapping[str, Stateful]) -> dict[str, Any]:
     """Return `{"model_state_dict": ..., "<key>_state_dict": ...}` of live objects, which stay as they are.
 
-    Tensors are the live ones still (`Buffers.copy` makes them one's own). Names of modules are without the wrappers
-    of DDP and torch.compile. What `torch.load(weights_only=True)` would refuse stands encoded; BadInput, naming place
-    and type, for what has no such form.
+    What stands in it is live still: `Buffers.copy` makes it one's own, in the form that a checkpoint holds. Names of
+    modules are without the wrappers of DDP and torch.compile.
     """
     check_state(state)
-    return {key + SUFFIX: encode(_state_of(part), name=key + SUFFIX) for key, part in state.items()}
+    return {key + SUFFIX: _state_of(part) for key, part in state.items()}
 
 
 def restore_state(tree: Mapping[str, Any], state: Mapping[str, Stateful], *, strict: bool = True) -> RestoreReport:

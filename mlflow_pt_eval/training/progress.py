@@ -79,11 +79,6 @@ class Progress:
         # What is logged after the last batch of an epoch belongs to that batch, not to the next epoch's first.
         return self.step - 1 if self.uses_batches and not self.in_batches and self.step else self.step
 
-    def count_step_without_batches(self) -> None:
-        """Count a step for a call of `log_step` in an epoch that does not use `run.batches`."""
-        if not self.uses_batches:
-            self.step += 1
-
     def _own(self, key: str, mine: set[str], others: set[str], way: str) -> None:
         if key in mine:
             return

@@ -7,7 +7,7 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
@@ -35,11 +35,17 @@ Keep = Callable[[Collection[CheckpointName]], Collection[CheckpointName]]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The loop's state at a boundary: *tree*'s tensors may still be live until it has been copied."""
+    """The loop's state at a boundary: a small *account*, owned, and the *state*, live until it has been copied."""
 
     name: CheckpointName
-    tree: dict[str, Any]
+    account: dict[str, Any]
+    state: dict[str, Any]
     history: History
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """What a checkpoint's file holds."""
+        return {**self.account, **self.state}
 
 
 class Recorder:
@@ -81,6 +87,10 @@ class Recorder:
         """Log one point of a metric."""
         self.telemetry.append(key, value, step)
 
+    def prefault(self, state: dict[str, Any]) -> None:
+        """Have the memory made ready that a copy of *state* takes; what a copy lies in already is left alone."""
+        self._buffers.prefault(state)
+
     def save(self, snapshot: Snapshot, *, must: bool, wait: bool) -> bool:
         """Copy a snapshot into the kept buffers and have it written; False if the buffers were in use.
 
@@ -113,7 +123,7 @@ class Recorder:
 
     def _copied(self, snapshot: Snapshot) -> Snapshot:
         self.last_saved = time.monotonic()
-        return Snapshot(snapshot.name, self._buffers.copy(snapshot.tree), snapshot.history)
+        return replace(snapshot, state=self._buffers.copy(snapshot.state))
 
     def _submit(self, snapshot: Snapshot, pinned: bool) -> None:
         self.writer.submit(Job(str(snapshot.name), partial(self._stage, snapshot), pinned))

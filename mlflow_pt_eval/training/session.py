@@ -14,7 +14,6 @@ from mlflow_pt_eval.state import (
     Stateful,
     capture_rng,
     capture_state,
-    preserved_rng,
     restore_rng,
     restore_state,
 )
@@ -30,6 +29,7 @@ from mlflow_pt_eval.training.recorder import Recorder, Snapshot, describe_versio
 if TYPE_CHECKING:
     from mlflow_pt_eval.training.run import TrainingRun
 
+_STEPS_UNTIL_STATE = 2  # optimizers make their state in the first step; the memory for its copies is made ready then
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -53,7 +53,9 @@ class Session:
         self.rehearsal: Rehearsal | None = None
         self._recorder: Recorder | None = None
         self._batches = Batches(progress_bar)
-        self._epoch_rng: dict[str, Any] | None = None
+        self._rng: dict[str, Any] | None = None  # at the boundary between two epochs
+        self._epoch_rng: dict[str, Any] | None = None  # when the epoch began
+        self._steps_here = 0  # in this process
         self._resumed: dict[str, Any] | None = None  # the tree to go on from, until its epoch has begun
 
     @property
@@ -97,13 +99,14 @@ class Session:
             partial = not tree["progress"]["complete"]
             restore_rng(own["epoch_rng"] if partial else rng)
             self._batches.resume(own["position"], rng, partial=partial)
-        self._epoch_rng = capture_rng()
+        self._epoch_rng, self._rng = self._rng or capture_rng(), None
         self.progress.begin_epoch(self.progress.epoch)
         return self.progress.epoch
 
     def settle(self) -> None:
-        """Put the random states back when a resumed training turns out to have no epoch left to do."""
+        """End the loop over epochs; a resumed training that has none left to do gets its random states back here."""
         tree, self._resumed = self._resumed, None
+        self._rng = None  # the user may draw before the next
         if tree is not None:
             restore_rng(tree["rng"][0])
 
@@ -111,13 +114,14 @@ class Session:
         """Close the epoch: log it, ask the callbacks and policies, save it if it is to be saved."""
         progress = self.progress
         self.plan.call("on_epoch_end", run, progress.record())
-        with preserved_rng():
-            for key, value in progress.logged_at_epoch().items():
-                self.recorder.point(key, value, progress.epoch)
-            progress.end_epoch()
-            self.plan.warn_of_missing(progress.history)
-            self.stop_reason = self.stop_reason or self.plan.stop_reason(progress.history)
-            self._commit_epoch(last)
+        # Nothing from here to the next epoch draws a random number: what is read once holds for all of it.
+        self._rng = capture_rng()
+        for key, value in progress.logged_at_epoch().items():
+            self.recorder.point(key, value, progress.epoch)
+        progress.end_epoch()
+        self.plan.warn_of_missing(progress.history)
+        self.stop_reason = self.stop_reason or self.plan.stop_reason(progress.history)
+        self._commit_epoch(last)
         if self.rehearsal is not None:
             self.rehearsal.after_epoch(self)
 
@@ -143,6 +147,7 @@ class Session:
         for batch in source:
             yield batch
             progress.step += 1
+            self._count_step()
             if first:
                 self._between_batches()
         progress.in_batches = False
@@ -169,20 +174,26 @@ class Session:
         for key, value in metrics.items():
             taken = value if type(value) is float else step_value(key, value)
             recorder.point(key, taken, progress.log_step(key, taken))
-        progress.count_step_without_batches()
+        if not progress.uses_batches:
+            progress.step += 1
+            self._count_step()
+
+    def _count_step(self) -> None:
+        self._steps_here += 1
+        if self._steps_here == _STEPS_UNTIL_STATE:
+            self.recorder.prefault(capture_state(self.state))
 
     # --- the state -------------------------------------------------------------------------
 
     def snapshot(self, *, complete: bool) -> Snapshot:
-        """Return the state at this boundary; its tensors are live until the recorder has copied them."""
+        """Return the state at this boundary, live until the recorder has copied it."""
         progress = self.progress
         epoch = progress.history[-1].epoch if complete else progress.epoch
-        tree = {
+        account = {
             "epoch": epoch,
             "step": progress.step,
             "loss": progress.loss(),
-            **capture_state(self.state),
-            "rng": [capture_rng()],
+            "rng": [self._rng or capture_rng()],
             "progress": {
                 **progress.state(),
                 "complete": complete,
@@ -190,7 +201,8 @@ class Session:
                 "ranks": [{"position": self._batches.position(), "epoch_rng": self._epoch_rng}],
             },
         }
-        return Snapshot(CheckpointName(epoch=epoch, step=progress.step, complete=complete), tree, progress.history)
+        name = CheckpointName(epoch=epoch, step=progress.step, complete=complete)
+        return Snapshot(name, account, capture_state(self.state), progress.history)
 
     def keep(self, stored: Collection[CheckpointName]) -> set[CheckpointName]:
         """Say which stored checkpoints stay; called from the sending thread."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlflow_pt_eval.state import first_difference
+from mlflow_pt_eval.state import Buffers, first_difference
 
 if TYPE_CHECKING:
     from mlflow_pt_eval.training.session import Session
@@ -18,7 +18,8 @@ _MODEL, _OPTIMIZER = "model_state_dict", "optimizer_state_dict"
 def end_of(session: Session) -> dict[str, Any]:
     """Return what a training leaves at its end: its state, random states, the loader's position, the counters."""
     progress = session.progress
-    tree = session.snapshot(complete=bool(progress.history) and not progress.epoch_open).tree
+    snapshot = session.snapshot(complete=bool(progress.history) and not progress.epoch_open)
+    tree = {**snapshot.account, **Buffers().copy(snapshot.state)}
     account = {key: value for key, value in tree["progress"].items() if key != "ranks"}
     loaders = tree["progress"]["ranks"][0]["position"] or {"first": {}, "further": []}
     position = loaders["first"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,8 +122,8 @@ class Manifest:
         return CheckpointName(epoch=self.epoch, step=self.step, complete=self.complete)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data that `from_json` reads back."""
-        return {
+        """Return plain data that `from_json` reads back, with its own SHA-256: a changed digit is not a manifest."""
+        data = {
             "format": MANIFEST_FORMAT,
             "epoch": self.epoch,
             "step": self.step,
@@ -134,11 +136,14 @@ class Manifest:
             "world_size": self.world_size,
             "created": self.created,
         }
+        return {**data, "sha256": _digest(data)}
 
     @classmethod
     def from_json(cls, data: Any) -> Manifest:
         """Read what `to_json` wrote; CheckpointDamaged for anything else."""
         try:
+            if data.get("sha256", whole := _digest(data)) != whole:
+                raise CheckpointDamaged("the manifest has changed since it was written.")
             if data["format"] != MANIFEST_FORMAT:
                 raise CheckpointDamaged(
                     f"the manifest has format {data['format']!r}, this version reads {MANIFEST_FORMAT}; "
@@ -158,3 +163,9 @@ class Manifest:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointDamaged(f"the manifest cannot be read ({type(error).__name__}: {error}).") from error
+
+
+def _digest(data: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's JSON without the entry for it; floats survive JSON bit for bit."""
+    rest = {key: value for key, value in data.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

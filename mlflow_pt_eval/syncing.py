@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow_pt_eval.errors import NotFound
+from mlflow_pt_eval.errors import CheckpointDamaged, NotFound
 from mlflow_pt_eval.files import RunLock
 from mlflow_pt_eval.names import STAGING_DIR
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
@@ -50,9 +50,16 @@ def _send(store: Store, run_id: str) -> Sent:
     with RunLock(folder / LOCK_FILE):
         telemetry = Telemetry(store, run_id, folder / STAGED_METRICS_FILE)
         outbox = Outbox(Checkpoints.of(store, run_id), telemetry, folder)
-        names = [str(name) for name in outbox.staged()]
-        files = [telemetry.spill, *(folder / name / STAGED_METRICS_FILE for name in names)]
-        metrics = sum(len(read_points(path)) for path in files if path.exists())
+        names = outbox.staged()
+        files = [telemetry.spill, *(folder / str(name) / STAGED_METRICS_FILE for name in names)]
+        metrics = sum(_count(path) for path in files if path.exists())
         outbox.pump()
     outbox.remove()
-    return Sent(run_id, metrics, names)
+    return Sent(run_id, metrics, [str(name) for name in names if name not in outbox.left_out])
+
+
+def _count(path: Path) -> int:
+    try:
+        return len(read_points(path))
+    except CheckpointDamaged:  # nothing of it is sent, which is said there
+        return 0

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ class Proxy:
         self.target = (str(parts.hostname), int(parts.port or 80))
         self.mode = "open"
         self.refused = 0
+        self.on_upload: Callable[[], None] | None = None  # called when an upload has begun and its end has not passed
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.uri = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -64,6 +65,8 @@ class Proxy:
                     break
                 target.sendall(data)
                 passed += len(data)
+                if up and self.on_upload is not None and data.startswith(b"PUT "):
+                    self.on_upload()
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

@@ -12,6 +12,7 @@ from mlflow_pt_eval.files.atomic import (
     sync_folder,
 )
 from mlflow_pt_eval.files.lock import RunLock
+from mlflow_pt_eval.files.sealed import read_sealed, write_sealed
 from mlflow_pt_eval.files.storage import directory_size, inside, readable_size, storage_errors
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "atomic_write_text",
     "directory_size",
     "inside",
+    "read_sealed",
     "readable_size",
     "remove_partials",
     "sha256_file",
     "storage_errors",
     "sync_folder",
+    "write_sealed",
 ]

@@ -64,16 +64,7 @@ class Checkpoints:
     def manifest(self, name: CheckpointName) -> Manifest:
         """Read a manifest; CheckpointDamaged, saying what is wrong, if there is none that can be read."""
         with tempfile.TemporaryDirectory() as folder:
-            path = self._download(name, MANIFEST_FILE, Path(folder))
-            try:
-                manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
-            except ValueError as error:  # JSON's and UTF-8's errors both are
-                raise CheckpointDamaged(f"{name}: the manifest cannot be read ({error}).") from error
-            except CheckpointDamaged as error:
-                raise CheckpointDamaged(f"{name}: {error}") from error
-        if manifest.name != name:
-            raise CheckpointDamaged(f"{name}: the manifest is that of {manifest.name}.")
-        return manifest
+            return _read_manifest(name, self._download(name, MANIFEST_FILE, Path(folder)))
 
     def fetch(self, name: CheckpointName, folder: Path) -> Manifest:
         """Bring a checkpoint's files into *folder*, each verified against the manifest's size and SHA-256."""
@@ -82,17 +73,20 @@ class Checkpoints:
             verify_file(name, self._download(name, file, folder), entry)
         return manifest
 
-    def put(self, name: CheckpointName, staged: Path) -> None:
+    def put(self, name: CheckpointName, staged: Path, *, verify: bool = False) -> None:
         """Store a staged checkpoint: what stood under its name ends first, then the payload, the manifest last.
 
-        On a local store the files are moved (one write in all), elsewhere they are sent and stay staged.
+        On a local store the files are moved (one write in all), elsewhere they are sent and stay staged. *verify*
+        reads them first, for files that another process wrote: CheckpointDamaged, with nothing stored or ended.
         """
         with self._storage(f"the checkpoint {name} could not be stored"):
+            manifest = _read_manifest(name, staged / MANIFEST_FILE)
+            for file, entry in manifest.files.items() if verify else ():
+                self._verify_staged(name, staged / file, entry)
             if MANIFEST_FILE in self._files(name):
                 self._delete(f"{name.path}/{MANIFEST_FILE}")
-            manifest = Manifest.from_json(json.loads((staged / MANIFEST_FILE).read_text(encoding="utf-8")))
-            for file, entry in manifest.files.items():
-                self._store_payload(name, staged / file, entry)
+            for file in manifest.files:
+                self._store_payload(name, staged / file)
             self._store_file(staged / MANIFEST_FILE, name.path)
 
     def delete(self, name: CheckpointName) -> None:
@@ -120,17 +114,19 @@ class Checkpoints:
             return []
         return self._repository().list_artifacts(path) or []
 
-    def _store_payload(self, name: CheckpointName, source: Path, entry: FileEntry) -> None:
+    def _store_payload(self, name: CheckpointName, source: Path) -> None:
+        if self.folder is None or source.exists():
+            self._store_file(source, name.path)
+        elif not (self.folder / name.path / source.name).is_file():  # it was not moved there before, either
+            raise CheckpointDamaged(f"{name}: {source.name} is missing.")
+
+    def _verify_staged(self, name: CheckpointName, source: Path, entry: FileEntry) -> None:
         if self.folder is not None and not source.exists():
             # A process that died between two files has moved this one already.
-            self._verified(name, self.folder / name.path / source.name, entry)
-        else:
-            self._store_file(source, name.path)
-
-    def _verified(self, name: CheckpointName, path: Path, entry: FileEntry) -> None:
-        if not path.is_file():
-            raise CheckpointDamaged(f"{name}: {path.name} is missing.")
-        verify_file(name, path, entry)
+            source = self.folder / name.path / source.name
+        if not source.is_file():
+            raise CheckpointDamaged(f"{name}: {source.name} is missing.")
+        verify_file(name, source, entry)
 
     def _store_file(self, source: Path, path: str) -> None:
         if self.folder is None:
@@ -165,6 +161,18 @@ class Checkpoints:
     def _storage(self, what: str) -> Iterator[None]:
         with reaching(self.store, what), storage_errors(self.folder or "the artifact store"):
             yield
+
+
+def _read_manifest(name: CheckpointName, path: Path) -> Manifest:
+    try:
+        manifest = Manifest.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:  # JSON's and UTF-8's errors both are
+        raise CheckpointDamaged(f"{name}: the manifest cannot be read ({error}).") from error
+    except CheckpointDamaged as error:
+        raise CheckpointDamaged(f"{name}: {error}") from error
+    if manifest.name != name:
+        raise CheckpointDamaged(f"{name}: the manifest is that of {manifest.name}.")
+    return manifest
 
 
 def verify_file(name: CheckpointName, path: Path, entry: FileEntry) -> None:

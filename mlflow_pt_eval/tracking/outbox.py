@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from mlflow_pt_eval.errors import CheckpointDamaged, RunConflict, StoreUnavailable
-from mlflow_pt_eval.files import atomic_write_text
+from mlflow_pt_eval.files import read_sealed, write_sealed
 from mlflow_pt_eval.names import MANIFEST_FILE, STAGING_DIR, TAG_LATEST_CHECKPOINT, TAG_RESUMABLE, CheckpointName
 from mlflow_pt_eval.tracking.attempts import Attempt, last_attempt
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
@@ -55,7 +55,8 @@ class Outbox:
     """Sends a run's metrics and staged checkpoints, in order, and frees what is not to be kept.
 
     *keep* is asked, with the names of all stored checkpoints, which of them stay. *attempt* is this process's: if a
-    newer one is noted on the run, nothing is sent any more and RunConflict is raised.
+    newer one is noted on the run, nothing is sent any more and RunConflict is raised. Without an attempt, what is sent
+    was left by a process that is gone: it is verified first, and *left_out* (and said) where it is damaged.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Outbox:
     ) -> None:
         self.checkpoints, self.telemetry, self.folder = checkpoints, telemetry, folder
         self.attempt = attempt
+        self.left_out: set[CheckpointName] = set()
         self._keep = keep
         self._stored: set[CheckpointName] | None = None
         self._deletes_refused = False
@@ -82,20 +84,28 @@ class Outbox:
     def pump(self) -> None:
         """Send the metrics, then each staged checkpoint, then free what is not kept. StoreUnavailable if away."""
         with self._busy:
-            self.telemetry.flush()
+            try:
+                self.telemetry.flush()
+            except CheckpointDamaged as error:
+                self._leave_out(self.staged(), error)  # the points before them are gone
+                self.telemetry.spill.unlink()
             for name in self.staged():
                 self._commit(name)
             self._apply_ending()
 
     def leave_ending(self, status: str | None, tags: Mapping[str, str]) -> None:
         """Keep the end of a training whose store is away: its tags, and the status unless it is the caller's to set."""
-        atomic_write_text(self.folder / ENDING_FILE, json.dumps({"status": status, "tags": dict(tags)}))
+        write_sealed(self.folder / ENDING_FILE, json.dumps({"status": status, "tags": dict(tags)}))
 
     def _apply_ending(self) -> None:
         path, checkpoints = self.folder / ENDING_FILE, self.checkpoints
         if not path.exists():
             return
-        ending = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            ending = json.loads(read_sealed(path))
+        except CheckpointDamaged as error:
+            self._leave_out([], error)
+            return
         with reaching(checkpoints.store, "the run could not be ended"):
             set_tags(checkpoints.store, checkpoints.run_id, ending["tags"])
             if ending["status"] is not None:
@@ -111,14 +121,12 @@ class Outbox:
     def _commit(self, name: CheckpointName) -> None:
         staged = self.folder / str(name)
         self._still_ours()
-        if (metrics := staged / STAGED_METRICS_FILE).exists():
-            # Points of a process that died before it could send them; those already there are not stored twice.
-            self.telemetry.send(read_points(metrics))
         try:
-            self.checkpoints.put(name, staged)
-        except (CheckpointDamaged, FileNotFoundError) as error:
-            _log.warning("a checkpoint staged by a process that died is incomplete and left out: %s", error)
-            _discard(staged)
+            # Points of a process that died before it could send them; those already there are not stored twice.
+            self.telemetry.send(read_points(staged / STAGED_METRICS_FILE))
+            self.checkpoints.put(name, staged, verify=self.attempt is None)
+        except CheckpointDamaged as error:
+            self._leave_out([name], error)
             return
         _discard(staged)
         with reaching(self.checkpoints.store, "the tags could not be set"):
@@ -128,6 +136,16 @@ class Outbox:
                 {TAG_LATEST_CHECKPOINT: str(name), TAG_RESUMABLE: "true"},
             )
         self._retain(name)
+
+    def _leave_out(self, names: Collection[CheckpointName], error: CheckpointDamaged) -> None:
+        """Give up what a process that is gone has staged and what is damaged now, and that it may have been the end."""
+        if self.attempt is not None:
+            raise error
+        _log.warning("what a process that is gone has staged is damaged, and the training goes on before it: %s", error)
+        for name in names:
+            _discard(self.folder / str(name))
+        (self.folder / ENDING_FILE).unlink(missing_ok=True)
+        self.left_out.update(names)
 
     def _still_ours(self) -> None:
         if self.attempt is None:

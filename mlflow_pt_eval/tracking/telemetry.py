@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from mlflow.entities import Metric
 
 from mlflow_pt_eval.errors import StoreUnavailable
-from mlflow_pt_eval.files import atomic_write_text
+from mlflow_pt_eval.files import read_sealed, write_sealed
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
 
@@ -64,7 +64,10 @@ class Telemetry:
                 self._known[point.key, point.step] = point.value
 
     def flush(self) -> None:
-        """Send everything that is pending; StoreUnavailable, with nothing lost, if the server is away."""
+        """Send everything that is pending; StoreUnavailable, with nothing lost, if the server is away.
+
+        CheckpointDamaged if the spill file is not what was written; it is left alone then.
+        """
         with self._sending:
             try:
                 if self.spill.exists():
@@ -125,12 +128,12 @@ def stored_points(store: Store, run_id: str) -> Iterator[Point]:
 def write_points(path: Path, points: Iterable[Point]) -> None:
     """Write points as lines of JSON, whole or not at all."""
     lines = [json.dumps([p.key, repr(p.value), p.step, p.timestamp]) for p in points]
-    atomic_write_text(path, "\n".join([*lines, ""]))
+    write_sealed(path, "\n".join([*lines, ""]))
 
 
 def read_points(path: Path) -> list[Point]:
-    """Read what `write_points` wrote."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Read what `write_points` wrote; CheckpointDamaged if it was changed since."""
+    lines = [json.loads(line) for line in read_sealed(path).splitlines()]
     return [Point(key, float(value), step, at) for key, value, step, at in lines]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from mlflow_pt_eval.errors import Interrupted
@@ -43,6 +45,15 @@ def ending_of(error: BaseException | None) -> Ending:
     if isinstance(error, KeyboardInterrupt):
         return Ending("KILLED", signal.SIGINT, error)
     return Ending("FAILED", error=error)
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """End the process as `leave` says where an interruption comes while the training is opened or ended."""
+    try:
+        yield
+    except Interrupted as cut:
+        raise leave(cut.signum) from None
 
 
 def leave(signum: int) -> BaseException:

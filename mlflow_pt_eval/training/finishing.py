@@ -46,6 +46,8 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
 def end_early(session: Session, ending: Ending) -> None:
     """End a training that an error or a signal has cut; the error stays the one that the caller sees."""
     recorder = session.recorder
+    if session.watch is not None:
+        session.watch.disarm()  # what is left of the grace bounds the waiting here
     tags = {} if ending.signal_name is None else {TAG_INTERRUPTED: ending.signal_name}
     try:
         recorder.save_held()

@@ -60,6 +60,7 @@ class Recorder:
         self.last_saved = time.monotonic()
         self._buffers = Buffers()
         self._held: Snapshot | None = None
+        self._submitted: CheckpointName | None = None
         self._data: Any = None
         self._data_seen = False
         self._versions = describe_versions()
@@ -113,7 +114,8 @@ class Recorder:
         """Copy a snapshot into the kept buffers without writing it: `save_held` does, if it comes to that."""
         self.writer.raise_failure()
         self.writer.make_room(wait=True)
-        self._held = self._copied(snapshot)
+        # What was saved at this very boundary is staged by now, and perhaps just being sent.
+        self._held = None if snapshot.name == self._submitted else self._copied(snapshot)
 
     def save_held(self) -> None:
         """Write what is held, if anything is."""
@@ -126,6 +128,7 @@ class Recorder:
         return replace(snapshot, state=self._buffers.copy(snapshot.state))
 
     def _submit(self, snapshot: Snapshot, pinned: bool) -> None:
+        self._submitted = snapshot.name
         self.writer.submit(Job(str(snapshot.name), partial(self._stage, snapshot), pinned))
 
     def _stage(self, snapshot: Snapshot) -> None:

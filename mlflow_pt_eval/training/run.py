@@ -19,7 +19,7 @@ from mlflow_pt_eval.tracking.store import connect
 from mlflow_pt_eval.training import overrides
 from mlflow_pt_eval.training.batches import Skip
 from mlflow_pt_eval.training.callbacks import Plan
-from mlflow_pt_eval.training.ending import ending_of, leave
+from mlflow_pt_eval.training.ending import ending_of, leave, leaving
 from mlflow_pt_eval.training.finishing import end_clean, end_early, give_up
 from mlflow_pt_eval.training.opening import Opening, Wanted, open_training
 from mlflow_pt_eval.training.progress import number
@@ -88,7 +88,7 @@ class TrainingRun:
     def __enter__(self) -> Self:
         require_first_rank()
         session = self._session
-        with ExitStack() as stack, preserved_rng():
+        with leaving(), ExitStack() as stack, preserved_rng():
             session.watch = stack.enter_context(signals.watching(self._grace_seconds))
             opening = self._opening()
             try:
@@ -99,7 +99,11 @@ class TrainingRun:
                 give_up(opening, error)
                 raise
             self._stack = stack.pop_all()
-        session.plan.call("on_train_start", self)
+        try:
+            session.plan.call("on_train_start", self)
+        except BaseException as error:  # the block is not entered, so nothing else would end the run
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def _opening(self) -> Opening:
@@ -114,7 +118,7 @@ class TrainingRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ending = ending_of(error)
-        with self._stack, preserved_rng():
+        with leaving(), self._stack, preserved_rng():
             if ending.clean:
                 end_clean(self._session, lambda: self._session.plan.call("on_train_end", self))
             else:

@@ -22,7 +22,7 @@ class Child:
     """A training at work, named by a descriptor: a signal can't hit another process that got its number."""
 
     def __init__(self, pid: int) -> None:
-        self.pid = pid
+        self._sending = threading.Lock()
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
         try:
             self._descriptor: int | None = os.pidfd_open(pid)
@@ -31,8 +31,8 @@ class Child:
 
     def send(self, signum: int) -> None:
         """Send a signal, if the process is still there."""
-        if self._descriptor is not None:
-            with contextlib.suppress(ProcessLookupError):
+        with self._sending, contextlib.suppress(ProcessLookupError):
+            if self._descriptor is not None:
                 signal.pidfd_send_signal(self._descriptor, signum)
 
     def wait(self, seconds: float) -> int | None:
@@ -46,6 +46,10 @@ class Child:
 
     def ended(self, code: int) -> None:
         """Take note of the end."""
+        with self._sending:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+            self._descriptor = None
         self._ended.put(code)
 
 
@@ -75,9 +79,9 @@ class Zygote:
 
     def close(self) -> None:
         """End the zygote."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(20)
+        with self._process as process:  # which closes its pipes, and waits for it
+            assert process.stdin is not None
+            process.stdin.close()
 
 
 def start_fresh(spec: Spec) -> Child:

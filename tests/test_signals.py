@@ -32,10 +32,17 @@ def here(name):
         for _ in range(600):
             time.sleep(0.05)
             mpe.signals.check()
-            if place != "validation" and mpe.signals.pending():
+            if place in ("batch", "end") and mpe.signals.pending():
                 return
 
-with mpe.TrainingRun(state, callbacks=[saves], grace_seconds=grace, run_name="cut") as run:
+class Hooks:
+    def on_train_start(self, run):
+        here("start")
+
+    def on_train_end(self, run):
+        here("finish")
+
+with mpe.TrainingRun(state, callbacks=[saves, Hooks()], grace_seconds=grace, run_name="cut") as run:
     for epoch in run.epochs(3):
         parts.model.train()
         for i, (x, y) in enumerate(run.batches(parts.train)):
@@ -119,15 +126,24 @@ def test_the_grace_is_the_longest_wait(tmp_path):
     assert the_run().data.tags["pt_eval.latest_checkpoint"] == "epoch=0000-step=000000008"
 
 
-def test_a_second_signal_ends_at_once(tmp_path):
-    """Whoever presses Ctrl-C twice means it."""
-    process = start(tmp_path, "validation", grace=1000, inside=False)
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("start", marks=pytest.mark.slow),
+        "validation",
+        pytest.param("finish", marks=pytest.mark.slow),
+    ],
+)
+def test_a_second_signal_ends_at_once(tmp_path, place):
+    """Whoever presses Ctrl-C twice means it, also while the run is opened or ended."""
+    process = start(tmp_path, place, grace=1000, inside=False)
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
+    assert "Traceback" not in said
     assert the_run().info.status == "KILLED"
 
 

@@ -41,6 +41,7 @@ finally:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_that_names_the_folder_and_leaves_the_older_checkpoints_whole(tmp_path, server):
     """Not one warning and a FINISHED run: the training fails at the next commit."""
     script = tmp_path / "full.py"

@@ -133,8 +133,9 @@ class Checkpoints:
             self._repository().log_artifact(str(source), path)
             return
         target = self.folder / path / source.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _move(source, target)
+        with storage_errors(self.folder, source.stat().st_size):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _move(source, target)
 
     def _delete(self, path: str) -> None:
         target = None if self.folder is None else self.folder / path
@@ -205,9 +206,13 @@ def _move(source: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         part = target.with_name(f".{target.name}.part")
-        shutil.copyfile(source, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(target)
+        try:
+            shutil.copyfile(source, part)
+            with part.open("rb") as file:
+                os.fsync(file.fileno())
+            part.replace(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         source.unlink()
     sync_folder(target.parent)

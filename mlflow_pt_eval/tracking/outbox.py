@@ -84,6 +84,9 @@ class Outbox:
     def pump(self) -> None:
         """Send the metrics, then each staged checkpoint, then free what is not kept. StoreUnavailable if away."""
         with self._busy:
+            if self.attempt is None and not self.is_empty:
+                # A process that walked back has logged points anew, at other times, that were stored before.
+                self.telemetry.remember_stored(0)
             try:
                 self.telemetry.flush()
             except CheckpointDamaged as error:

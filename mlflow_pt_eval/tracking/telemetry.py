@@ -59,9 +59,10 @@ class Telemetry:
 
     def remember_stored(self, first: int) -> None:
         """Read the points that the run already holds from a step or epoch on, so that none is stored twice."""
-        for point in stored_points(self.store, self.run_id):
-            if point.step >= first:
-                self._known[point.key, point.step] = point.value
+        with reaching(self.store, "the stored metrics could not be read"):
+            for point in stored_points(self.store, self.run_id):
+                if point.step >= first:
+                    self._known[point.key, point.step] = point.value
 
     def flush(self) -> None:
         """Send everything that is pending; StoreUnavailable, with nothing lost, if the server is away.

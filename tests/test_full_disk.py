@@ -15,7 +15,7 @@ import pytest
 IN_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount"]
 
 SCRIPT = """
-import json, os, sys
+import json, os, sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import mlflow
@@ -31,6 +31,8 @@ waits = mpe.ModelCheckpoint(when_busy="wait")
 
 def fill(epoch, batch):
     if (epoch, batch) == (2, 0):
+        while not any(Path("mlartifacts").rglob("epoch=0000*/manifest.json")):
+            time.sleep(0.02)
         with filler.open("wb", buffering=0) as file:
             try:
                 while file.write(bytes(1024)):
@@ -85,7 +87,8 @@ def test_a_full_disk_is_named_and_nothing_is_lost(tmp_path, tracking, small, fol
     assert " were needed, 0 bytes are free. " in said
     assert status == "FAILED"
     assert None in older.values()
-    unfinished = [problem for problem in older.values() if problem is not None]  # the one that there was no room for
+    # The one that there was no room for.
+    unfinished = [problem for problem in older.values() if problem is not None]
     assert len(unfinished) <= 1
     assert all("it has no manifest" in problem for problem in unfinished)
     assert (difference, same_points, partial) == (None, True, [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from tqdm import tqdm
 from mlflow_pt_eval.state import Positioned, Skip, capture_generators, restore_generators
 
 __all__ = ["Batches", "Skip"]
+_log = logging.getLogger("mlflow_pt_eval")
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,42 @@ class Batches:
     def _shown(self, batches: Iterable[Any], label: str, done: int) -> Iterable[Any]:
         if not self._shows:
             return batches
-        total = _length(batches)
-        return tqdm(batches, desc=label, initial=done, total=total, leave=False, unit="batch", file=sys.stderr)
+        return _with_bar(batches, label, done)
+
+
+def _with_bar(batches: Iterable[Any], label: str, done: int) -> Iterator[Any]:
+    columns, rows = _size()
+    bar = tqdm(
+        batches,
+        label,
+        _length(batches),
+        initial=done,
+        leave=False,
+        unit="batch",
+        file=sys.stderr,
+        ncols=columns,
+        nrows=rows,
+    )
+
+    def make_way(record: logging.LogRecord) -> bool:
+        bar.clear()  # a warning gets a line of its own; the next batch draws the bar again, below it
+        return True
+
+    _log.addFilter(make_way)
+    try:
+        yield from bar
+    finally:
+        _log.removeFilter(make_way)
+        bar.close()
+
+
+def _size() -> tuple[int | None, int | None]:
+    """Return columns and rows for a terminal that says it has none, where tqdm would draw nothing; else None, None."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # not a terminal: a notebook, a file
+        return None, None
+    return (None, None) if size.columns and size.lines else (80, 24)
 
 
 def _length(batches: Any) -> int | None:

@@ -23,6 +23,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads are slow beside a busy neighbour
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -73,16 +74,17 @@ class Training:
 
 def bare(training: Training, epochs: int) -> dict[str, float]:
     """The loop with nothing around it; after each epoch, outside its time, one plain copy of the state's bytes."""
-    copies, kept = [], None
+    copies, kept, memory = [], None, 0.0
     started = time.perf_counter()
     for _ in range(epochs):
         for x, y in training.data():
             training.step(x, y).item()
         before = time.perf_counter()
+        memory = memory or peak()  # without the copy, which is not the loop's
         kept = copy(training, kept)
         copies.append(time.perf_counter() - before)
     wall = time.perf_counter() - started - sum(copies)
-    return {"wall": wall, "copy": statistics.median(copies[1:] or copies)}
+    return {"wall": wall, "copy": statistics.median(copies[1:] or copies), "memory": memory}
 
 
 def copy(training: Training, kept: list[np.ndarray] | None) -> list[np.ndarray]:
@@ -98,17 +100,9 @@ def copy(training: Training, kept: list[np.ndarray] | None) -> list[np.ndarray]:
 
 def wrapped(training: Training, epochs: int) -> dict[str, float]:
     """The same loop in a `TrainingRun`, one metric a step, a checkpoint an epoch; everything stored at the end."""
-    held, logging = [], 0.0
-    commit = Session._commit_epoch
-
-    def timed(session: Session, last: bool) -> None:
-        before = time.perf_counter()
-        commit(session, last)
-        held.append(time.perf_counter() - before)
-
-    Session._commit_epoch = timed  # type: ignore[method-assign]
+    steps: list[float] = []
     started = time.perf_counter()
-    try:
+    with timed("_commit_epoch") as held, timed("end_epoch") as ends, timed("begin_epoch") as begins:
         state = {"model": training.model, "optimizer": training.optimizer}
         with mpe.TrainingRun(state, experiment_name="bench", progress=False) as run:
             begun = time.perf_counter()
@@ -117,10 +111,8 @@ def wrapped(training: Training, epochs: int) -> dict[str, float]:
                     loss = training.step(x, y).item()
                     before = time.perf_counter()
                     run.log_step(train_loss=loss)
-                    logging += time.perf_counter() - before
+                    steps.append(time.perf_counter() - before)
             looped = time.perf_counter()
-    finally:
-        Session._commit_epoch = commit  # type: ignore[method-assign]
     ended = time.perf_counter()
     return {
         "wall": ended - begun,
@@ -128,8 +120,29 @@ def wrapped(training: Training, epochs: int) -> dict[str, float]:
         "tail": ended - looped,
         "held": statistics.median(held[1:] or held),
         "first held": held[0],
-        "step": logging / (epochs * training.steps),
+        "boundary": statistics.median(end + begin for end, begin in zip(ends, begins[1:], strict=False)),
+        "step": statistics.median(steps),
+        "mean step": statistics.mean(steps),
     }
+
+
+@contextlib.contextmanager
+def timed(method: str) -> Iterator[list[float]]:
+    """Note how long each call of one of `Session`'s methods takes."""
+    plain, seconds = getattr(Session, method), []
+
+    def noting(*args: Any, **options: Any) -> Any:
+        before = time.perf_counter()
+        try:
+            return plain(*args, **options)
+        finally:
+            seconds.append(time.perf_counter() - before)
+
+    setattr(Session, method, noting)
+    try:
+        yield seconds
+    finally:
+        setattr(Session, method, plain)
 
 
 def peak() -> float:
@@ -178,12 +191,11 @@ def measure(size: int, epochs: int, epoch_seconds: float, rounds: int) -> None:
         training = Training(size, steps)
         reset_peak()
         alone = bare(training, epochs)
-        before = peak()
         floor = alone["copy"]
         training = Training(size, steps)
         reset_peak()
         tracked = wrapped(training, epochs)
-        memory.append(peak() - before)
+        memory.append(peak() - alone["memory"])
         rows.append(
             {**tracked, "ratio": tracked["wall"] / alone["wall"], "stall": tracked["held"] / floor, "floor": floor}
         )
@@ -193,7 +205,9 @@ def measure(size: int, epochs: int, epoch_seconds: float, rounds: int) -> None:
     held, floor = middle["held"] * 1e3, middle["floor"] * 1e3
     print(f"  held per checkpoint / one copy           {middle['stall']:.2f}   ({held:.1f} ms, {floor:.1f} ms)")
     print(f"  held by the first checkpoint / one copy  {middle['first held'] * 1e3 / floor:.2f}")
-    print(f"  log_step                                 {middle['step'] * 1e6:.1f} µs")
+    print(f"  the whole boundary between epochs / copy {middle['boundary'] * 1e3 / floor:.2f}")
+    step, mean = middle["step"] * 1e6, middle["mean step"] * 1e6
+    print(f"  log_step                                 {step:.1f} µs (mean, with waits for the GIL: {mean:.1f} µs)")
     print(f"  at the start {middle['start']:.2f} s, at the end {middle['tail']:.2f} s")
     print(f"  peak memory above the bare loop / state  {statistics.median(memory) / size:.2f}")
 

@@ -6,9 +6,8 @@ import json
 import logging
 import math
 import threading
-import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,24 +32,24 @@ class Point(NamedTuple):
     timestamp: int
 
 
+Pending = tuple[str, Any, int, float]  # key, a number or a one-element tensor that is read later, step, seconds
+
+
 class Telemetry:
     """The metrics of one run on their way to the store.
 
-    `append` is for the loop's thread and costs a list append; `flush` sends what is pending, in order. What piles up
-    while a server is away goes to *spill*, a file of JSON lines, and is sent first when it is back. A point that was
-    sent, but whose answer was lost, is sent again: MLflow keeps one of two equal points.
+    `append` is for the loop's thread; `flush` sends what is pending, in order. What piles up while a server is away
+    goes to *spill*, a file of JSON lines, and is sent first when it is back. A point that was sent, but whose answer
+    was lost, is sent again: MLflow keeps one of two equal points.
     """
 
     def __init__(self, store: Store, run_id: str, spill: Path) -> None:
         self.store, self.run_id, self.spill = store, run_id, spill
-        self._pending: deque[tuple[str, Any, int, float]] = deque()
+        self._pending: deque[Pending] = deque()
+        self.append: Callable[[Pending], None] = self._pending.append
         self._known: dict[tuple[str, int], float] = {}
         self.disputed: dict[str, int] = {}  # keys whose stored value stays, though another came: the first such step
         self._sending = threading.Lock()
-
-    def append(self, key: str, value: Any, step: int) -> None:
-        """Take a number, or a one-element tensor that is read later, on the sending thread."""
-        self._pending.append((key, value, step, time.time()))
 
     def unsent(self) -> list[Point]:
         """Return what waits in memory, what is just being sent included."""

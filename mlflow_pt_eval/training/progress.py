@@ -16,6 +16,8 @@ class Mean:
     One-element tensors are kept and read when the mean is asked for, so that adding one never waits for a device.
     """
 
+    __slots__ = ("_unread", "count", "total")
+
     def __init__(self, total: float = 0.0, count: int = 0) -> None:
         self.total, self.count = total, count
         self._unread: list[Any] = []
@@ -53,7 +55,7 @@ class Progress:
         self.uses_batches = False  # in this epoch
         self.in_batches = False  # at this moment
         self._log: dict[str, float] = {}
-        self._means: dict[str, Mean] = {}
+        self.means: dict[str, Mean] = {}
         self._log_keys: set[str] = set()
         self._step_keys: set[str] = set()
 
@@ -68,16 +70,13 @@ class Progress:
             self._own(key, self._log_keys, self._step_keys, "log")
             self._log[key] = number(key, value)
 
-    def log_step(self, key: str, value: Any) -> int:
-        """Take one of `run.log_step`'s values; return the step that it belongs to."""
-        if key not in self._step_keys:
-            self._own(key, self._step_keys, self._log_keys, "log_step")
-        mean = self._means.get(key)
+    def mean(self, key: str) -> Mean:
+        """Return the epoch's mean of one of `run.log_step`'s keys."""
+        mean = self.means.get(key)
         if mean is None:
-            mean = self._means[key] = Mean()
-        mean.add(value)
-        # What is logged after the last batch of an epoch belongs to that batch, not to the next epoch's first.
-        return self.step - 1 if self.uses_batches and not self.in_batches and self.step else self.step
+            self._own(key, self._step_keys, self._log_keys, "log_step")
+            mean = self.means[key] = Mean()
+        return mean
 
     def _own(self, key: str, mine: set[str], others: set[str], way: str) -> None:
         if key in mine:
@@ -90,7 +89,7 @@ class Progress:
 
     def record(self) -> EpochRecord:
         """Return the epoch's record as it stands: `log`'s values and the means of `log_step`'s."""
-        means = {key: mean.value() for key, mean in self._means.items() if mean.state()[1]}
+        means = {key: mean.value() for key, mean in self.means.items() if mean.state()[1]}
         return EpochRecord(self.epoch, self.step, {**means, **self._log})
 
     def logged_so_far(self) -> dict[str, float]:
@@ -99,7 +98,7 @@ class Progress:
 
     def logged_at_epoch(self) -> dict[str, float]:
         """Return what MLflow gets at step = epoch: `log`'s values, and each mean as `<key>_epoch`."""
-        means = {key + EPOCH_MEAN_SUFFIX: mean.value() for key, mean in self._means.items() if mean.state()[1]}
+        means = {key + EPOCH_MEAN_SUFFIX: mean.value() for key, mean in self.means.items() if mean.state()[1]}
         return {**means, **self._log}
 
     def end_epoch(self) -> EpochRecord:
@@ -107,7 +106,7 @@ class Progress:
         record = self.record()
         self.history = self.history.plus(record)
         self.epoch, self.epoch_open = self.epoch + 1, False
-        self._log, self._means = {}, {}
+        self._log, self.means = {}, {}
         return record
 
     def loss(self) -> float | None:
@@ -120,7 +119,7 @@ class Progress:
         """Return the account of the epoch in progress as plain data; the history stands in the manifest."""
         return {
             "log": dict(self._log),
-            "means": {key: mean.state() for key, mean in self._means.items()},
+            "means": {key: mean.state() for key, mean in self.means.items()},
             "log_keys": sorted(self._log_keys),
             "step_keys": sorted(self._step_keys),
         }
@@ -129,7 +128,7 @@ class Progress:
         """Take up a checkpoint's account; *epoch* is the one to do next, or to go on with."""
         self.history, self.epoch, self.step = history, epoch, step
         self._log = dict(state["log"])
-        self._means = {key: Mean(float(total), int(count)) for key, (total, count) in state["means"].items()}
+        self.means = {key: Mean(float(total), int(count)) for key, (total, count) in state["means"].items()}
         self._log_keys, self._step_keys = set(state["log_keys"]), set(state["step_keys"])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_pt_eval import signals
@@ -20,6 +20,7 @@ from mlflow_pt_eval.state import (
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
 from mlflow_pt_eval.tracking.params import log_params
 from mlflow_pt_eval.tracking.runs import environment
+from mlflow_pt_eval.tracking.telemetry import Pending
 from mlflow_pt_eval.training.batches import Batches, Skip
 from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.overrides import Rehearsal
@@ -52,10 +53,11 @@ class Session:
         self.watch: signals.Watch | None = None
         self.rehearsal: Rehearsal | None = None
         self._recorder: Recorder | None = None
+        self._append: Callable[[Pending], None] = lambda _: self.recorder.telemetry.append(_)  # raises until it is open
         self._batches = Batches(progress_bar)
         self._rng: dict[str, Any] | None = None  # at the boundary between two epochs
         self._epoch_rng: dict[str, Any] | None = None  # when the epoch began
-        self._steps_here = 0  # in this process
+        self._prefault_at = _STEPS_UNTIL_STATE
         self._resumed: dict[str, Any] | None = None  # the tree to go on from, until its epoch has begun
 
     @property
@@ -69,7 +71,7 @@ class Session:
 
     def open(self, recorder: Recorder, checkpoint: LoadedCheckpoint | None) -> None:
         """Describe the run and restore the checkpoint, if there is one; random states follow with the first epoch."""
-        self._recorder = recorder
+        self._recorder, self._append = recorder, recorder.telemetry.append
         log_params(recorder.run.store, recorder.run.run_id, self.params)
         recorder.log_text(environment(), ENVIRONMENT_FILE)
         if checkpoint is not None:
@@ -86,7 +88,7 @@ class Session:
                 _log.warning("the checkpoint %s was written with %s %s, this is %s", name, package, before, version)
         epoch = name.epoch + 1 if name.complete else name.epoch
         self.progress.restore(tree["progress"], history=checkpoint.manifest.history, epoch=epoch, step=name.step)
-        self._resumed = tree
+        self._resumed, self._prefault_at = tree, name.step + _STEPS_UNTIL_STATE
 
     # --- epochs ----------------------------------------------------------------------------
 
@@ -147,7 +149,8 @@ class Session:
         for batch in source:
             yield batch
             progress.step += 1
-            self._count_step()
+            if progress.step == self._prefault_at:
+                self._prefault()
             if first:
                 self._between_batches()
         progress.in_batches = False
@@ -169,19 +172,22 @@ class Session:
             self.rehearsal.after_batch(self)
 
     def log_step(self, metrics: Mapping[str, Any]) -> None:
-        """Take the step's metrics: one list append each."""
-        recorder, progress = self.recorder, self.progress
+        """Take the step's metrics. Straight, as each further call costs a training that has filled the caches."""
+        progress, step, now = self.progress, self.progress.step, time.time()
+        if progress.uses_batches and not progress.in_batches and step:
+            step -= 1  # what is logged after an epoch's last batch belongs to that one, not to the next epoch's first
         for key, value in metrics.items():
             taken = value if type(value) is float else step_value(key, value)
-            recorder.point(key, taken, progress.log_step(key, taken))
+            (progress.means.get(key) or progress.mean(key)).add(taken)
+            self._append((key, taken, step, now))
         if not progress.uses_batches:
             progress.step += 1
-            self._count_step()
+            if progress.step == self._prefault_at:
+                self._prefault()
 
-    def _count_step(self) -> None:
-        self._steps_here += 1
-        if self._steps_here == _STEPS_UNTIL_STATE:
-            self.recorder.prefault(capture_state(self.state))
+    def _prefault(self) -> None:
+        """Have the memory of the first checkpoint made ready, now that the optimizer has a state."""
+        self.recorder.prefault(capture_state(self.state))
 
     # --- the state -------------------------------------------------------------------------
 

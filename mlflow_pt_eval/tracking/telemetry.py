@@ -64,7 +64,7 @@ class Telemetry:
                     self._known[point.key, point.step] = point.value
 
     def flush(self) -> None:
-        """Send everything that is pending; StoreUnavailable, with nothing lost, if the server is away.
+        """Send what is pending at this moment; StoreUnavailable, with nothing lost, if the server is away.
 
         CheckpointDamaged if the spill file is not what was written; it is left alone then.
         """
@@ -73,7 +73,9 @@ class Telemetry:
                 if self.spill.exists():
                     self.send(read_points(self.spill))
                     self.spill.unlink()
-                while batch := self.unsent()[:_BATCH]:
+                # Only what is there now: a loop that logs faster than the server answers would keep this going for
+                # ever, a request for every few points, and the checkpoints behind it waiting.
+                for batch in _batches(self.unsent()):
                     self.send(batch)
                     self._forget(len(batch))
             except StoreUnavailable:
@@ -90,9 +92,9 @@ class Telemetry:
         """Send points of any number, less those that the run already holds."""
         fresh = [point for point in points if self._is_new(point)]
         with reaching(self.store, f"{len(fresh)} metrics could not be sent"):
-            for start in range(0, len(fresh), _BATCH):
-                batch = [Metric(p.key, p.value, p.timestamp, p.step) for p in fresh[start : start + _BATCH]]
-                self.store.client.log_batch(self.run_id, metrics=batch, synchronous=True)
+            for batch in _batches(fresh):
+                metrics = [Metric(p.key, p.value, p.timestamp, p.step) for p in batch]
+                self.store.client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
     def _stash(self) -> None:
         points = self.unsent()
@@ -116,6 +118,10 @@ class Telemetry:
                 *(point.key, point.step, point.value, before),
             )
         return False
+
+
+def _batches(points: list[Point]) -> list[list[Point]]:
+    return [points[start : start + _BATCH] for start in range(0, len(points), _BATCH)]
 
 
 def stored_points(store: Store, run_id: str) -> Iterator[Point]:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from mlflow_pt_eval.errors import CheckpointDamaged
 from mlflow_pt_eval.names import CheckpointName, Mode
@@ -27,6 +27,18 @@ def improves(value: float | None, best: float | None, mode: Mode, min_delta: flo
         return True
     gain = value - best if mode == "max" else best - value
     return gain > min_delta
+
+
+class MeanOf(float):
+    """A mean that knows of how many samples it is, so that those of several processes can be put together exactly."""
+
+    __slots__ = ("count",)
+    count: float
+
+    def __new__(cls, value: float, count: float) -> Self:
+        made = super().__new__(cls, value)
+        made.count = count
+        return made
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Watch:
 
     def __init__(self, grace_seconds: float) -> None:
         self.grace_seconds = grace_seconds
+        self.echo_seconds = 0.0  # the same signal again within this time counts once
         self.signum: int | None = None
         self.safe = False
         self.expired = False
@@ -40,6 +41,8 @@ class Watch:
     def receive(self, signum: int) -> None:
         """Take a signal: the first starts the grace, any later one (or the end of the grace) ends at once."""
         if self.signum is not None:
+            if signum == self.signum and not self.expired and time.monotonic() - self._received < self.echo_seconds:
+                return
             raise Interrupted(self.signum)
         self.signum, self._received = signum, time.monotonic()
         _log.warning(
@@ -63,6 +66,11 @@ class Watch:
 
 
 _current: Watch | None = None
+
+
+def is_watching() -> bool:
+    """Say whether signals are watched for a training now."""
+    return _current is not None
 
 
 def pending() -> int | None:

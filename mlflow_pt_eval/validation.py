@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import math
+from collections.abc import Iterable, Sized
+from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DistributedSampler
 
 from mlflow_pt_eval import signals
 from mlflow_pt_eval.data.batches import split
@@ -15,6 +18,7 @@ from mlflow_pt_eval.names import VAL_ACCURACY, VAL_LOSS
 from mlflow_pt_eval.predict.guard import untouched
 from mlflow_pt_eval.predict.loss import AverageLoss, Criterion
 from mlflow_pt_eval.predict.model import call, choose_device, evaluating, scores_in
+from mlflow_pt_eval.records import MeanOf
 
 
 def validate(
@@ -34,24 +38,44 @@ def validate(
     with a CrossEntropyLoss they are probabilities of classes.
     Modes, random numbers and the loader's generators are afterwards as they were. Nothing is read from the device
     before the end. Errors: BadInput for a loader without a batch.
+
+    In a process of several, the values are those of this process's batches, less what a DistributedSampler has added
+    to give all the same number; they know their count, so `run.log(**validate(...))` logs the exact values of all
+    batches together. No process waits for another: inside DistributedDataParallel the module itself is called.
     """
     loss = None if criterion is None else AverageLoss(criterion)
     right: list[torch.Tensor] = []
-    there, seen = choose_device(model, device), 0
+    model = model.module if isinstance(model, DistributedDataParallel) else model
+    there, seen, own = choose_device(model, device), 0, _own_samples(loader)
     with untouched(loader), evaluating(model):
         for batch in loader:
             signals.check()
             inputs, targets = split(batch)
             outputs, labels = scores_in(call(model, _moved(inputs, there))), _moved(targets, there)
+            if own is not None and len(labels) > own:
+                outputs, labels = outputs[:own], labels[:own]
+            if own is not None and not (own := own - len(labels)) and not len(labels):
+                break
             if loss is not None:
                 loss.add(outputs, labels)
             hits = _hits(outputs, labels, soft=isinstance(criterion, nn.CrossEntropyLoss))
             right.append(hits.sum())
             seen += hits.numel()
-    if not seen:
+    if not seen and own is None:
         raise BadInput("the validation loader gave no sample: there is nothing to validate on.")
-    accuracy = float(torch.stack(right).sum()) / seen
-    return {VAL_ACCURACY: accuracy} if loss is None else {VAL_LOSS: loss.result(), VAL_ACCURACY: accuracy}
+    accuracy = float(torch.stack(right).sum()) / seen if seen else math.nan
+    measured: dict[str, float] = {VAL_ACCURACY: MeanOf(accuracy, seen)}
+    return measured if loss is None else {VAL_LOSS: MeanOf(loss.result(), loss.weight()), **measured}
+
+
+def _own_samples(loader: Any) -> int | None:
+    """Return how many of the loader's samples are not those that a DistributedSampler has added; None for all."""
+    sampler = getattr(loader, "sampler", None)
+    if not isinstance(sampler, DistributedSampler):
+        return None
+    # The samples go round among the processes; what was added stands at the end.
+    whole = min(len(cast(Sized, sampler.dataset)), sampler.total_size)
+    return (whole - sampler.rank + sampler.num_replicas - 1) // sampler.num_replicas
 
 
 def _hits(outputs: torch.Tensor, labels: torch.Tensor, *, soft: bool) -> torch.Tensor:

@@ -409,17 +409,6 @@ def test_logging_is_quiet_on_a_clean_run(caplog):
     assert caplog.records == []
 
 
-def test_only_the_first_process_of_several_may_write(monkeypatch, caplog):
-    """Two writers would make two runs of one training; the first is told what is not saved."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    with pytest.raises(BadInput, match="process 1 of 2.*rank 0 only"):
-        scored([0.1])
-    monkeypatch.setenv("RANK", "0")
-    scored([0.1])
-    assert "a resume of these 2 processes is not exact" in caplog.text
-
-
 def test_a_password_in_an_error_does_not_reach_the_traceback_artifact():
     """What an exception says about a database is stored without its password."""
     with pytest.raises(OSError, match="secret"), mpe.TrainingRun({"model": model()}):

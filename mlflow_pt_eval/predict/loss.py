@@ -52,6 +52,10 @@ class AverageLoss:
         """Return the average; NaN where nothing counted."""
         return average(self.parts())
 
+    def weight(self) -> float:
+        """Return what the average is one of: the samples, or their total weight."""
+        return float(self.parts()[:, 1].sum())
+
 
 def average(parts: torch.Tensor) -> float:
     """Return the average that `AverageLoss.parts` stand for, be they of one process or of several in their order."""

@@ -7,9 +7,10 @@ from mlflow_pt_eval.state.codec import decode, encode
 from mlflow_pt_eval.state.differences import first_difference
 from mlflow_pt_eval.state.digest import weights_sha256
 from mlflow_pt_eval.state.generators import capture_generators, find_generators, restore_generators
+from mlflow_pt_eval.state.norms import capture_norms, restore_norms
 from mlflow_pt_eval.state.position import Positioned, Skip
 from mlflow_pt_eval.state.rng import capture_rng, preserved_rng, restore_rng
-from mlflow_pt_eval.state.storage import load_tree, save_tree
+from mlflow_pt_eval.state.storage import load_tree, save_tree, tree_bytes, tree_of
 from mlflow_pt_eval.state.tree import RestoreReport, Stateful, capture_state, check_state, restore_state
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Skip",
     "Stateful",
     "capture_generators",
+    "capture_norms",
     "capture_rng",
     "capture_state",
     "check_state",
@@ -29,8 +31,11 @@ __all__ = [
     "load_tree",
     "preserved_rng",
     "restore_generators",
+    "restore_norms",
     "restore_rng",
     "restore_state",
     "save_tree",
+    "tree_bytes",
+    "tree_of",
     "weights_sha256",
 ]

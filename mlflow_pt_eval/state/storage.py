@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import warnings
@@ -30,6 +31,18 @@ def save_tree(tree: Any, path: str | os.PathLike[str], *, needed: int | None = N
                 raise file.error from None
             raise
     return file.entry()
+
+
+def tree_bytes(tree: Any) -> bytes:
+    """Return *tree* as the bytes of the file that `save_tree` would write, for another process."""
+    buffer = io.BytesIO()
+    torch.save(tree, buffer)
+    return buffer.getvalue()
+
+
+def tree_of(data: bytes) -> Any:
+    """Return the tree of `tree_bytes`, read without executing a pickle, on the CPU."""
+    return torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
 
 
 def load_tree(path: str | os.PathLike[str]) -> Any:

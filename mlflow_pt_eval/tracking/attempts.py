@@ -8,9 +8,9 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from mlflow_pt_eval.names import KIND_TRAINING, TAG_ATTEMPT, TAG_ATTEMPTS, TAG_INTERRUPTED, TAG_KIND
+from mlflow_pt_eval.processes import process_start
 from mlflow_pt_eval.tracking.runs import set_tags
 from mlflow_pt_eval.tracking.store import Store
 
@@ -83,12 +83,3 @@ def mark_dead(store: Store, experiment_id: str) -> list[str]:
             store.client.set_terminated(run.info.run_id, status="KILLED")
             marked.append(run.info.run_id)
     return marked
-
-
-def process_start(pid: int) -> str:
-    """Return a process's start time in the kernel's ticks, or '' if it is gone (or a zombie)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]

@@ -37,6 +37,10 @@ class Batches:
         self._further: list[Any] = []  # an epoch's other loaders, in the order of their first use
         self._further_states: list[Mapping[str, Any]] = []  # what to put back into those not met yet
 
+    def hide(self) -> None:
+        """Show no bar: one for all processes is enough."""
+        self._shows = False
+
     def resume(self, position: Mapping[str, Any] | None, rng: Mapping[str, Any], *, partial: bool) -> None:
         """Have the next epoch's loader go on from a checkpoint's position: in the middle of it, or after it."""
         self._current, self._further = None, []

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable
 
+from mlflow_pt_eval.distributed import Ranks
+from mlflow_pt_eval.errors import Interrupted, RankFailed
 from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.registration import register
 from mlflow_pt_eval.tracking import attempts, runs
 from mlflow_pt_eval.tracking.checkpoint_trees import load_checkpoint
 from mlflow_pt_eval.training.callbacks import RegisterBest
-from mlflow_pt_eval.training.ending import Ending, ending_of
+from mlflow_pt_eval.training.ending import Ending, ending_of, leave
 from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.session import Session
 
@@ -31,20 +34,64 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
             _log_open_epoch(session)
         session.plan.require(session.progress.history)
         on_train_end()
+        session.ranks.meet("the end of the training", None, lambda _: None)
+        if not session.ranks.is_first:
+            session.registered_version = session.ranks.outcome()
+            return
         session.recorder.drain(_WAIT_AT_END)
         _register_all(session, session.plan.registering)
         session.recorder.drain(_WAIT_AT_END)
     except BaseException as error:
-        end_early(session, ending_of(error))
+        ending = among(session.ranks, ending_of(error))
+        end_early(session, ending)
+        if ending.error is not error and isinstance(ending.error, Interrupted):
+            raise leave(ending.error.signum) from None
         raise
     tags = {TAG_RESUMABLE: "false"}
     if session.stop_reason is not None:
         tags[TAG_STOP_REASON] = session.stop_reason
-    session.recorder.close("FINISHED", tags)
+    try:
+        session.recorder.close("FINISHED", tags)
+    except BaseException as error:
+        session.ranks.leave(in_one_line(error), None)
+        raise
+    session.ranks.finish(session.registered_version)
+
+
+def among(ranks: Ranks, ending: Ending) -> Ending:
+    """Return what an error means where there are several processes.
+
+    Once all have agreed to end by a signal, or one has, what breaks in the others is the same end. Otherwise, if
+    another process has failed, that is said beside the error that it caused here.
+    """
+    if not ranks.several or not isinstance(ending.error, RuntimeError):
+        return ending
+    if (signum := ranks.stopped_by) is not None:
+        _log.warning("the other processes ended by %s first: %s", signal.Signals(signum).name, ending.error)
+        return Ending("KILLED", signum, Interrupted(signum))
+    if not isinstance(ending.error, RankFailed) and (culprit := ranks.culprit()):
+        _log.error("%s", culprit)
+    return ending
+
+
+def in_one_line(error: BaseException | None) -> str:
+    """Return an error's type and first line, without passwords."""
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    return redact(f"{type(error).__name__}: {first}")
 
 
 def end_early(session: Session, ending: Ending) -> None:
     """End a training that an error or a signal has cut; the error stays the one that the caller sees."""
+    session.ranks.leave(in_one_line(ending.error), ending.signum)
+    if session.ranks.is_first:
+        _end_early(session, ending)
+        session.ranks.finish(None)
+    elif ending.signum is not None or isinstance(ending.error, RankFailed) or session.ranks.culprit() is not None:
+        # torchrun ends the others as soon as one has ended: rank 0 is to have the time that it needs.
+        session.ranks.until_stored(_wait(session, ending))
+
+
+def _end_early(session: Session, ending: Ending) -> None:
     recorder = session.recorder
     if session.watch is not None:
         session.watch.disarm()  # what is left of the grace bounds the waiting here
@@ -93,7 +140,7 @@ def _log_open_epoch(session: Session) -> None:
     progress = session.progress
     if progress.epoch_open:
         for key, value in progress.logged_so_far().items():
-            session.recorder.point(key, value, progress.epoch)
+            session.voice.point(key, value, progress.epoch)
 
 
 def _register_all(session: Session, registering: list[RegisterBest]) -> None:

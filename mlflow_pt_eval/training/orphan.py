@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlflow_pt_eval import signals
-from mlflow_pt_eval.tracking.attempts import process_start
+from mlflow_pt_eval.processes import process_start
 
 _LAUNCHER_TAG = "mlflow.project.backend"
 _FURTHEST = 8  # generations up: mlflow, a shell, an environment manager, torchrun …

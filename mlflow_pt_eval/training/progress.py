@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import EPOCH_MEAN_SUFFIX, TRAIN_LOSS, VAL_LOSS, check_metric_key
-from mlflow_pt_eval.records import EpochRecord, History
+from mlflow_pt_eval.records import EpochRecord, History, MeanOf
 
 
 class Mean:
@@ -18,24 +19,24 @@ class Mean:
 
     __slots__ = ("_unread", "count", "total")
 
-    def __init__(self, total: float = 0.0, count: int = 0) -> None:
+    def __init__(self, total: float = 0.0, count: float = 0) -> None:
         self.total, self.count = total, count
-        self._unread: list[Any] = []
+        self._unread: list[tuple[Any, float]] = []
 
-    def add(self, value: Any) -> None:
-        """Take one more value."""
+    def add(self, value: Any, count: float = 1) -> None:
+        """Take one more value, which counts *count* times."""
         if type(value) is float and not self._unread:
-            self.total += value
-            self.count += 1
+            self.total += value * count
+            self.count += count
         else:
-            self._unread.append(value)
+            self._unread.append((value, count))
 
-    def state(self) -> list[float | int]:
+    def state(self) -> list[float]:
         """Return [sum, count] so far."""
         unread, self._unread = self._unread, []
-        for value in unread:
-            self.total += float(value)
-        self.count += len(unread)
+        for value, count in unread:
+            self.total += float(value) * count
+            self.count += count
         return [self.total, self.count]
 
     def value(self) -> float:
@@ -55,6 +56,7 @@ class Progress:
         self.uses_batches = False  # in this epoch
         self.in_batches = False  # at this moment
         self._log: dict[str, float] = {}
+        self._counts: dict[str, float | None] = {}  # of how many samples each of those is a mean, where that is known
         self.means: dict[str, Mean] = {}
         self._log_keys: set[str] = set()
         self._step_keys: set[str] = set()
@@ -68,7 +70,8 @@ class Progress:
         """Take `run.log`'s values: the last value of an epoch wins."""
         for key, value in metrics.items():
             self._own(key, self._log_keys, self._step_keys, "log")
-            self._log[key] = number(key, value)
+            value, count = counted(key, value)
+            self._log[key], self._counts[key] = number(key, value), count
 
     def mean(self, key: str) -> Mean:
         """Return the epoch's mean of one of `run.log_step`'s keys."""
@@ -101,12 +104,29 @@ class Progress:
         means = {key + EPOCH_MEAN_SUFFIX: mean.value() for key, mean in self.means.items() if mean.state()[1]}
         return {**means, **self._log}
 
+    def said(self) -> dict[str, Any]:
+        """Return what this process has to say about the epoch, for `agree`."""
+        return {
+            "log": {key: [value, self._counts.get(key)] for key, value in self._log.items()},
+            "means": {key: mean.state() for key, mean in self.means.items()},
+            "step": self.step,
+        }
+
+    def heard(self, agreed: Mapping[str, Any]) -> None:
+        """Take what all processes agree on in the place of one's own."""
+        self._log = {key: value for key, (value, _) in agreed["log"].items()}
+        self._counts = {key: count for key, (_, count) in agreed["log"].items()}
+        self.means = {key: Mean(total, count) for key, (total, count) in agreed["means"].items()}
+        self._log_keys.update(self._log)
+        self._step_keys.update(self.means)
+        self.step = agreed["step"]
+
     def end_epoch(self) -> EpochRecord:
         """Close the epoch: its record joins the history."""
         record = self.record()
         self.history = self.history.plus(record)
         self.epoch, self.epoch_open = self.epoch + 1, False
-        self._log, self.means = {}, {}
+        self._log, self._counts, self.means = {}, {}, {}
         return record
 
     def loss(self) -> float | None:
@@ -119,17 +139,37 @@ class Progress:
         """Return the account of the epoch in progress as plain data; the history stands in the manifest."""
         return {
             "log": dict(self._log),
+            "counts": {key: count for key, count in self._counts.items() if count is not None},
             "means": {key: mean.state() for key, mean in self.means.items()},
             "log_keys": sorted(self._log_keys),
             "step_keys": sorted(self._step_keys),
         }
 
-    def restore(self, state: Mapping[str, Any], *, history: History, epoch: int, step: int) -> None:
-        """Take up a checkpoint's account; *epoch* is the one to do next, or to go on with."""
+    def restore(self, state: Mapping[str, Any] | None, *, history: History, epoch: int, step: int) -> None:
+        """Take up a checkpoint's account (None: that of an epoch's beginning); *epoch* is the one to do, or go on with.
+
+        *step* is the checkpoint's; where the account names one of its own, that counts.
+        """
         self.history, self.epoch, self.step = history, epoch, step
+        if state is None:
+            return
+        self.step = state.get("step", step)
         self._log = dict(state["log"])
-        self.means = {key: Mean(float(total), int(count)) for key, (total, count) in state["means"].items()}
+        self._counts = dict(state.get("counts", {}))
+        self.means = {key: Mean(float(total), count) for key, (total, count) in state["means"].items()}
         self._log_keys, self._step_keys = set(state["log_keys"]), set(state["step_keys"])
+
+
+def counted(key: str, value: Any) -> tuple[Any, float | None]:
+    """Return a logged value and its count: that of a pair `(value, count)`, or what `validate`'s means know of it."""
+    if type(value) is not tuple:
+        return value, value.count if type(value) is MeanOf else None
+    if len(value) != 2:
+        raise BadInput(f"{key!r} was logged as a tuple of {len(value)}; a metric is one number, or (value, count).")
+    count = number(f"{key}'s count", value[1])
+    if not (math.isfinite(count) and count >= 0):
+        raise BadInput(f"{key!r} was logged with the count {count}; it says of how many samples the value is the mean.")
+    return value[0], count
 
 
 def number(key: str, value: Any) -> float:

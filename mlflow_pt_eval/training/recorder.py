@@ -16,17 +16,20 @@ from typing import Any
 from mlflow_pt_eval import __version__
 from mlflow_pt_eval.errors import StoreUnavailable
 from mlflow_pt_eval.files import atomic_write_text
-from mlflow_pt_eval.names import MANIFEST_FILE, STATE_FILE, CheckpointName
+from mlflow_pt_eval.names import ENVIRONMENT_FILE, MANIFEST_FILE, STATE_FILE, CheckpointName
 from mlflow_pt_eval.records import FileEntry, History, Manifest
 from mlflow_pt_eval.state import Buffers, save_tree
 from mlflow_pt_eval.tracking import attempts, runs
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.outbox import STAGED_METRICS_FILE, Outbox, staging_folder
+from mlflow_pt_eval.tracking.params import log_params
+from mlflow_pt_eval.tracking.runs import environment
 from mlflow_pt_eval.tracking.store import reaching
 from mlflow_pt_eval.tracking.telemetry import Telemetry, write_points
 from mlflow_pt_eval.training.data_note import note_training_data
 from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.orphan import Launcher
+from mlflow_pt_eval.training.shares import join
 from mlflow_pt_eval.writer import Job, Writer
 
 _log = logging.getLogger("mlflow_pt_eval")
@@ -41,6 +44,7 @@ class Snapshot:
     account: dict[str, Any]
     state: dict[str, Any]
     history: History
+    shares: Callable[[], list[bytes]] | None = None  # gives those of the other processes
 
     @property
     def tree(self) -> dict[str, Any]:
@@ -56,6 +60,7 @@ class Recorder:
         self.folder = staging_folder(self.run.run_id)
         self.checkpoints = Checkpoints.of(self.run.store, self.run.run_id)
         self.telemetry = Telemetry(self.run.store, self.run.run_id, self.folder / STAGED_METRICS_FILE)
+        self.append = self.telemetry.append
         self.outbox = Outbox(self.checkpoints, self.telemetry, self.folder, keep=keep, attempt=opening.attempt)
         self.last_saved = time.monotonic()
         self._buffers = Buffers()
@@ -69,6 +74,20 @@ class Recorder:
             self.telemetry.remember_stored(0 if name is None else min(name.epoch, name.step))
         self._launcher = Launcher.of_this_process(runs.get_run(self.run.store, self.run.run_id).data.tags)
         self.writer = Writer(self._pump)
+
+    @property
+    def run_id(self) -> str:
+        """The MLflow run's id."""
+        return self.run.run_id
+
+    def describe(self, params: Mapping[str, Any]) -> None:
+        """Log the params and the environment."""
+        log_params(self.run.store, self.run_id, params)
+        self.log_text(environment(), ENVIRONMENT_FILE)
+
+    def raise_failure(self) -> None:
+        """Raise what went wrong in the background, if anything did."""
+        self.writer.raise_failure()
 
     def note_data(self, loader: Any) -> None:
         """Have the loader's data set noted on the run, once, from the sending thread."""
@@ -86,7 +105,7 @@ class Recorder:
 
     def point(self, key: str, value: Any, step: int) -> None:
         """Log one point of a metric."""
-        self.telemetry.append((key, value, step, time.time()))
+        self.append((key, value, step, time.time()))
 
     def prefault(self, state: dict[str, Any]) -> None:
         """Have the memory made ready that a copy of *state* takes; what a copy lies in already is left alone."""
@@ -135,6 +154,8 @@ class Recorder:
         """Write a snapshot to the staging folder: payload, metrics, then the manifest that makes it exist there."""
         folder = self.folder / str(snapshot.name)
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
+        if snapshot.shares is not None:
+            snapshot = replace(snapshot, account=join(snapshot.account, snapshot.shares(), snapshot.name))
         entry = save_tree(snapshot.tree, folder / STATE_FILE, needed=self._buffers.nbytes)
         # If this process dies before its points are sent, they are found beside the checkpoint that follows them.
         write_points(folder / STAGED_METRICS_FILE, self.telemetry.unsent())
@@ -154,6 +175,7 @@ class Recorder:
             files=files,
             versions=self._versions,
             attempt=str(self.opening.attempt.number),
+            world_size=len(snapshot.account["rng"]),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 

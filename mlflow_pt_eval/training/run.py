@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from mlflow_pt_eval import signals
-from mlflow_pt_eval.distributed import require_first_rank
+from mlflow_pt_eval.distributed import current
 from mlflow_pt_eval.errors import BadInput, Interrupted
 from mlflow_pt_eval.policies import check_whole
 from mlflow_pt_eval.records import History
@@ -20,11 +20,14 @@ from mlflow_pt_eval.training import overrides
 from mlflow_pt_eval.training.batches import Skip
 from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.ending import ending_of, leave, leaving
-from mlflow_pt_eval.training.finishing import end_clean, end_early, give_up
+from mlflow_pt_eval.training.finishing import among, end_clean, end_early
 from mlflow_pt_eval.training.opening import Opening, Wanted, open_training
-from mlflow_pt_eval.training.progress import number
-from mlflow_pt_eval.training.recorder import Recorder
+from mlflow_pt_eval.training.progress import counted, number
 from mlflow_pt_eval.training.session import Session
+from mlflow_pt_eval.training.taking_up import take_up
+
+# torchrun hands on what schedulers send to every process as well: the same signal twice, within moments.
+_ECHO_SECONDS = 5.0
 
 
 class TrainingRun:
@@ -36,6 +39,9 @@ class TrainingRun:
     logged once. *resume*: a run id, or "auto" (the newest unfinished run of *run_name*). *strict*: whether a
     checkpoint must hold exactly what *state* does. *grace_seconds*: how long a signal waits for a place to save at.
     *progress*: a bar on a terminal ("auto"), always or never.
+
+    Under torchrun every process opens it, after `init_process_group`: rank 0 alone talks to MLflow, all of them agree
+    on the history, on when to save, and on the end; RankFailed names a process that fails or does not answer.
 
     Errors: BadInput for arguments, NotFound, CheckpointDamaged and StateMismatch on a resume, RunConflict if another
     process works on the run, StoreUnavailable if the server is away at the start or, when all is done, still.
@@ -67,8 +73,8 @@ class TrainingRun:
 
     @property
     def run_id(self) -> str:
-        """The MLflow run's id."""
-        return self._session.recorder.run.run_id
+        """The MLflow run's id, the same in every process."""
+        return self._session.voice.run_id
 
     @property
     def history(self) -> History:
@@ -86,18 +92,14 @@ class TrainingRun:
         return self._session.registered_version
 
     def __enter__(self) -> Self:
-        require_first_rank()
         session = self._session
         with leaving(), ExitStack() as stack, preserved_rng():
+            session.ranks = stack.enter_context(closing(current()))
             session.watch = stack.enter_context(signals.watching(self._grace_seconds))
-            opening = self._opening()
-            try:
-                session.open(Recorder(opening, keep=session.keep), opening.checkpoint)
-                if session.rehearsal is not None:
-                    session.rehearsal.opened(session, opening)
-            except BaseException as error:
-                give_up(opening, error)
-                raise
+            if session.ranks.several:
+                session.watch.echo_seconds = _ECHO_SECONDS
+            session.rehearsal = overrides.current()
+            take_up(session, self._opening)
             self._stack = stack.pop_all()
         try:
             session.plan.call("on_train_start", self)
@@ -107,24 +109,23 @@ class TrainingRun:
         return self
 
     def _opening(self) -> Opening:
-        session = self._session
-        session.rehearsal = rehearsal = overrides.current()
+        rehearsal = self._session.rehearsal
         if rehearsal is None:
             return open_training(connect(), self._wanted)
-        wanted = rehearsal.adapted(session, self._wanted)
+        wanted = rehearsal.adapted(self._session, self._wanted)
         return open_training(connect(rehearsal.tracking_uri), wanted)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        ending = ending_of(error)
+        ending = among(self._session.ranks, ending_of(error))
         with leaving(), self._stack, preserved_rng():
             if ending.clean:
                 end_clean(self._session, lambda: self._session.plan.call("on_train_end", self))
             else:
                 end_early(self._session, ending)
-        if isinstance(error, Interrupted):
-            raise leave(error.signum) from None
+        if isinstance(ending.error, Interrupted):
+            raise leave(ending.error.signum) from None
         if ending.clean and self._session.rehearsal is not None:
             self._session.rehearsal.ended(self._session)
 
@@ -153,18 +154,24 @@ class TrainingRun:
         return self._session.batches(loader, skip)
 
     def log(self, **metrics: Any) -> None:
-        """Log metrics of the epoch, at step = epoch; the last value of a key in an epoch wins."""
+        """Log metrics of the epoch, at step = epoch; the last value of a key in an epoch wins.
+
+        A value is a number, a one-element tensor, or `(value, count)`, the mean of so many samples. With several
+        processes, what goes into the history on all of them, and to MLflow, is the mean over those that logged the
+        key: weighted where each gave a count, as `validate`'s results do by themselves; equal values stay as they are.
+        """
         progress = self._session.progress
         if progress.epoch_open:
             progress.log(metrics)
             return
         for key, value in metrics.items():  # before the first epoch or after the last
-            self._session.recorder.point(key, number(key, value), max(progress.epoch - 1, 0))
+            self._session.voice.point(key, number(key, counted(key, value)[0]), max(progress.epoch - 1, 0))
 
     def log_step(self, **metrics: Any) -> None:
         """Log metrics of the step; their means over the epoch are logged as `<key>_epoch`.
 
-        One-element tensors are welcome: one on a device is read later, on another thread.
+        One-element tensors are welcome: one on a device is read later, on another thread. `(value, count)` counts
+        that many times in the mean. With several processes, the points are rank 0's, the means are over all of them.
         """
         self._session.log_step(metrics)
 

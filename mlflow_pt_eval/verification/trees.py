@@ -18,7 +18,8 @@ _MODEL, _OPTIMIZER = "model_state_dict", "optimizer_state_dict"
 def end_of(session: Session) -> dict[str, Any]:
     """Return what a training leaves at its end: its state, random states, the loader's position, the counters."""
     progress = session.progress
-    snapshot = session.snapshot(complete=bool(progress.history) and not progress.epoch_open)
+    complete = bool(progress.history) and not progress.epoch_open
+    snapshot = session.captures.snapshot(session.ranks, complete=complete)
     tree = {**snapshot.account, **Buffers().copy(snapshot.state)}
     account = {key: value for key, value in tree["progress"].items() if key != "ranks"}
     loaders = tree["progress"]["ranks"][0]["position"] or {"first": {}, "further": []}

@@ -1,0 +1,51 @@
+"""Restoring a checkpoint in a process of a training, and saying what is not as it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from mlflow_pt_eval.distributed import Ranks
+from mlflow_pt_eval.state import RestoreReport, Stateful, restore_norms, restore_state
+from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
+from mlflow_pt_eval.training.progress import Progress
+from mlflow_pt_eval.training.recorder import describe_versions
+from mlflow_pt_eval.training.shares import Share, share_in
+
+_log = logging.getLogger("mlflow_pt_eval")
+
+
+def restore(
+    checkpoint: LoadedCheckpoint, state: Mapping[str, Stateful], progress: Progress, ranks: Ranks, *, strict: bool
+) -> Share:
+    """Give the live objects and the account of the training back what they were; return what is this process's own.
+
+    Random states and the place in the loader are put back later, when the epoch begins.
+    """
+    tree, name = checkpoint.tree, checkpoint.name
+    report = restore_state(tree, state, strict=strict)
+    share = share_in(tree, ranks.rank, ranks.size)
+    if share.norms is not None:
+        restore_norms(state["model"], share.norms)
+    if ranks.is_first:
+        _say_what_differs(checkpoint, report, ranks.size)
+    epoch = name.epoch + 1 if name.complete else name.epoch
+    progress.restore(share.account, history=checkpoint.manifest.history, epoch=epoch, step=name.step)
+    return share
+
+
+def _say_what_differs(checkpoint: LoadedCheckpoint, report: RestoreReport, size: int) -> None:
+    """Warn of what is not as it was when the checkpoint was made."""
+    name, saved = checkpoint.name, len(checkpoint.tree["rng"])
+    if not report.complete:
+        _log.warning("resumed from %s: %s", name, report)
+    for package, version in describe_versions().items():
+        before = checkpoint.manifest.versions.get(package)
+        if before not in (None, version):
+            _log.warning("the checkpoint %s was written with %s %s, this is %s", name, package, before, version)
+    if saved != size:
+        _log.warning(
+            "the checkpoint %s was made by %d processes, here are %d: weights and optimizer are exact, random numbers "
+            "and who trains on which batch are not%s",
+            *(name, saved, size, "" if name.complete else f"; epoch {name.epoch} begins anew"),
+        )

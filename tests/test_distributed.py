@@ -1,0 +1,151 @@
+"""What processes tell one another, on a real store; threads stand for processes where one test has several."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import torch.distributed as dist
+
+import mlflow_pt_eval as mpe
+from mlflow_pt_eval.distributed import Alone, current
+from mlflow_pt_eval.distributed.alive import Others
+from mlflow_pt_eval.distributed.board import Board
+from mlflow_pt_eval.distributed.shares import Shares
+from mlflow_pt_eval.distributed.stopping import Stopping
+from mlflow_pt_eval.errors import BadInput, Interrupted, RankFailed
+from mlflow_pt_eval.names import CheckpointName
+
+
+@pytest.fixture
+def board() -> Board:
+    """A board in a store of its own."""
+    return Board(dist.TCPStore("127.0.0.1", 0, 1, True, timedelta(seconds=30)))
+
+
+def others(board: Board, rank: int, size: int = 2, patience: float = 60.0) -> Others:
+    """One process's view, introduced to the others."""
+    found = Others(board.another(), rank, size, patience)
+    found.introduce()
+    return found
+
+
+def test_one_process_has_nobody_to_ask(monkeypatch):
+    """Without torch.distributed everything is as in one process."""
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    ranks = current()
+    assert isinstance(ranks, Alone)
+    assert ranks.meet("anywhere", 3, sum_of) == 3
+    assert not ranks.several
+
+
+def sum_of(said: list[int]) -> int:
+    """Merge numbers."""
+    return sum(said)
+
+
+def test_torchrun_without_a_process_group_is_told_what_to_do(monkeypatch, tracking):
+    """Each process would train for itself, and all would write to the store."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    run = mpe.TrainingRun({"model": __import__("torch").nn.Linear(1, 1)})
+    with pytest.raises(BadInput, match=r"one of 2 processes .* call torch.distributed.init_process_group\(\) before"):
+        run.__enter__()
+
+
+def test_a_board_keeps_notes_of_any_size(board):
+    """Plain data, and bytes beyond what the store takes at once; the first claim of a name stands."""
+    board.put("a", {"x": [1, None, "é"]})
+    data = bytes(range(256)) * 40_000
+    board.put_bytes("large", data)
+    assert (board.take("a"), board.take("b"), board.take_bytes("large") == data) == ({"x": [1, None, "é"]}, None, True)
+    assert (board.claim("c", 1), board.claim("c", 2)) == (1, 1)
+    board.drop_bytes("large")
+    assert not board.has("large")
+
+
+def test_a_process_that_is_gone_is_named(board):
+    """By its number and start time, which the kernel does not use twice."""
+    me = others(board, 0)
+    code = (
+        "import os, sys, json, socket; from mlflow_pt_eval.processes import process_start as s; p = os.getpid(); "
+        "print(json.dumps({'host': socket.gethostname(), 'pid': p, 'born': s(p)}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    board.put("who/1", __import__("json").loads(done.stdout))
+    with pytest.raises(RankFailed, match=r"rank 1 of 2 \(process \d+\) is gone without a word"):
+        me.expect(["never"], 1)
+
+
+def test_a_process_that_does_not_answer_is_named(board):
+    """After the process group's timeout."""
+    others(board, 1)
+    with pytest.raises(RankFailed, match=r"rank 1 of 2 did not answer within 0\.1 s"):
+        others(board, 0, patience=0.1).expect(["never"], 1)
+
+
+@pytest.mark.parametrize(("signum", "raised"), [(None, RankFailed), (15, Interrupted)])
+def test_who_waits_hears_of_a_third_process_s_end(board, signum, raised):
+    """It would wait in vain: an error is named, a signal is everybody's."""
+    waiting = others(board, 0, size=3)
+    others(board, 1, size=3)
+    board.put("left", {"rank": 2, "why": "ValueError: bad", "signum": signum})
+    with pytest.raises(raised, match="rank 2 of 3 failed .ValueError: bad.|15"):
+        waiting.expect(["never"], 1)
+
+
+def shares(board: Board, rank: int) -> Shares:
+    """One process's part in checkpoints."""
+    me = others(board, rank)
+    return Shares(me, me.another())
+
+
+def test_shares_are_collected_and_removed(board):
+    """A process that ran out of batches counts with its end; what is done with is removed at the next post."""
+    first, second = shares(board, 0), shares(board, 1)
+    names = [str(CheckpointName(epoch=0, step=step, complete=False)) for step in (1, 2, 3)]
+    second.post(names[0], b"one")
+    assert first.collect(names[0], epoch=0, ended=False) == [b"one"]
+    second.post(names[1], b"two")
+    first.pass_over(names[1])
+    second.post_end(0, b"end")
+    assert first.collect(names[2], epoch=0, ended=False) == [b"end"]
+    assert first.collect(names[1], epoch=0, ended=True) == [b"end"]
+    finished = str(CheckpointName(epoch=0, step=3, complete=True))
+    with ThreadPoolExecutor(1) as pool:
+        collecting = pool.submit(first.collect, finished, epoch=0, ended=False)
+        second.post(finished, b"next")  # the end of its batches is not that of the epoch
+        assert collecting.result(timeout=60) == [b"next"]
+    second.post(str(CheckpointName(epoch=1, step=9, complete=True)), b"later")
+    assert not any(board.has(f"share/{name}/1") for name in names)
+
+
+def test_a_step_is_agreed_on_that_nobody_has_passed(board):
+    """Loops of three speeds, asked by one of them: all save after the same step, and go on."""
+    size, last = 3, 400
+    began, acted = threading.Barrier(size), [[] for _ in range(size)]
+
+    def loop(rank: int) -> None:
+        done = [0]
+        stopping = Stopping(others(board, rank, size), lambda: done[0])
+        pause = threading.Event()
+        began.wait()
+        for step in range(1, last):
+            pause.wait(0.001 * (rank + 1))
+            done[0] = step
+            if rank == 1 and step in (20, 120):
+                stopping.want_save()
+            if stopping.active and (ask := stopping.due(step)) is not None:
+                acted[rank].append((step, ask.signum))
+        began.wait()  # as all meet at the end of an epoch
+        stopping.close()
+
+    with ThreadPoolExecutor(size) as pool:
+        for job in [pool.submit(loop, rank) for rank in range(size)]:
+            job.result(timeout=60)
+    assert acted[0] == acted[1] == acted[2]
+    assert len(acted[0]) >= 1
+    assert acted[0][0][0] > 20

@@ -17,6 +17,6 @@ def in_processes(count: int) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     sys.stdout.flush()
     sys.stderr.flush()
-    # In this process's place, so that a signal to it reaches torchrun, which hands it on. After `--` torchrun leaves the
-    # script's own options alone, which it would otherwise take for abbreviations of its own.
+    # In this process's place, so that a signal to it reaches torchrun, which hands it on. After `--` torchrun leaves
+    # the script's own options alone, which it would otherwise take for abbreviations of its own.
     os.execv(sys.executable, [*torchrun, "--", *sys.argv])

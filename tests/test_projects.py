@@ -175,6 +175,18 @@ def test_a_mistyped_parameter_is_one_line_and_trains_nothing(run: Run, client: M
     assert len(runs_of(client, names.KIND_TRAINING)) == before
 
 
+def test_several_processes_train_one_run(run: Run, client: MlflowClient) -> None:
+    """`-P nproc=2` goes on under torchrun: one more training, finished, its best epoch one more version."""
+    before, known = len(runs_of(client, names.KIND_TRAINING)), versions_of(client, "digits")
+    finished = mlflow_run(run, ".", "-e", "train", "-P", "nproc=2", "-P", "epochs=3")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    training, *others = runs_of(client, names.KIND_TRAINING)
+    assert len(others) == before
+    assert (training.info.status, training.data.params["nproc"]) == ("FINISHED", "2")
+    assert training.data.metrics["val_accuracy"] > 0.5
+    assert len(versions_of(client, "digits")) == len(known) + 1
+
+
 # --- each project by itself -------------------------------------------------------------------
 def test_a_project_runs_by_itself(run: Run, client: MlflowClient) -> None:
     """`mlflow run projects/breast_cancer`: a model with one logit for two classes."""

@@ -10,11 +10,13 @@ from pathlib import Path
 import mlflow
 import pytest
 import torch
-from loops import Parts, wrapped
+from loops import Crash, Parts, wrapped
+from mlflow.exceptions import MlflowException
 
 import mlflow_pt_eval as mpe
 from mlflow_pt_eval.checkpoints import verify
-from mlflow_pt_eval.errors import StorageFailed
+from mlflow_pt_eval.errors import StorageFailed, StoreUnavailable
+from mlflow_pt_eval.tracking import store as store_room
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.store import connect
 from mlflow_pt_eval.training import recorder
@@ -105,13 +107,50 @@ def test_a_newer_attempt_elsewhere_stops_the_older(monkeypatch):
     """Across hosts no lock can help: the newest attempt wins, the older ends with an error at its next commit."""
     from mlflow_pt_eval.errors import RunConflict
     from mlflow_pt_eval.tracking import attempts
-    from mlflow_pt_eval.tracking.runs import get_run
+    from mlflow_pt_eval.tracking.runs import get_run, set_tags
 
     def before_step(epoch, batch):
         if (epoch, batch) == (2, 0):  # as another host's start would
             (run,) = mlflow.search_runs(output_format="list")
             store = connect()
-            attempts.begin(store, run.info.run_id, get_run(store, run.info.run_id).data.tags, None)
+            _, noted = attempts.next_attempt(get_run(store, run.info.run_id).data.tags, None)
+            set_tags(store, run.info.run_id, noted)
 
     with pytest.raises(RunConflict, match="was taken over by attempt 2"):
         wrapped(Parts(), 8, callbacks=[WAIT], before_step=before_step)
+
+
+class GoesAway(mlflow.MlflowClient):
+    """A client whose server is gone after so many calls."""
+
+    calls_left = -1
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if callable(found) and not name.startswith("_"):
+            if GoesAway.calls_left == 0:
+                raise MlflowException("API request to http://away failed with exception: Max retries exceeded")
+            GoesAway.calls_left -= 1
+        return found
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_server_that_goes_away_during_the_start_is_one_clear_error(monkeypatch, resume):
+    """At whichever call: never MLflow's own error, and a later start works."""
+    if resume:
+        with pytest.raises(Crash):
+            wrapped(Parts(), 2, callbacks=[WAIT], run_name="away", crash_at=(1, 0))
+    monkeypatch.setattr(store_room, "MlflowClient", GoesAway)
+    parts, failed = Parts(), 0
+    state = {"model": parts.model, "optimizer": parts.optimizer, "scheduler": parts.scheduler}
+    while failed < 60:
+        monkeypatch.setattr(GoesAway, "calls_left", failed)
+        run = mpe.TrainingRun(state, run_name="away", resume="auto" if resume else None)
+        try:
+            with run:
+                monkeypatch.setattr(GoesAway, "calls_left", -1)
+                assert len(run.history) == resume
+            break
+        except StoreUnavailable:
+            failed += 1
+    assert 5 < failed < 60

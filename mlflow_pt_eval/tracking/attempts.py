@@ -57,14 +57,13 @@ def last_attempt(tags: Mapping[str, str]) -> Attempt | None:
         return None
 
 
-def begin(store: Store, run_id: str, tags: Mapping[str, str], resumed_from: str | None) -> Attempt:
-    """Note on the run that this process works on it now; return the attempt."""
+def next_attempt(tags: Mapping[str, str], resumed_from: str | None) -> tuple[Attempt, dict[str, str]]:
+    """Return this process's attempt at a run that has these *tags*, and the tags that note it there."""
     before = last_attempt(tags)
     number = 1 if before is None else before.number + 1
     attempt = Attempt(number, socket.gethostname(), os.getpid(), process_start(os.getpid()), time.time(), resumed_from)
     noted = [*json.loads(tags.get(TAG_ATTEMPTS, "[]")), asdict(attempt)][-_KEPT:]
-    set_tags(store, run_id, {TAG_ATTEMPT: attempt.encode(), TAG_ATTEMPTS: json.dumps(noted, sort_keys=True)})
-    return attempt
+    return attempt, {TAG_ATTEMPT: attempt.encode(), TAG_ATTEMPTS: json.dumps(noted, sort_keys=True)}
 
 
 def end(store: Store, run_id: str, attempt: Attempt) -> None:

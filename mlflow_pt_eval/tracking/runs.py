@@ -20,7 +20,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow_pt_eval.errors import NotFound
 from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND
 from mlflow_pt_eval.redaction import redact
-from mlflow_pt_eval.tracking.store import Store, unavailable
+from mlflow_pt_eval.tracking.store import Store, reaching
 
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 _TAG_LIMIT = 8000
@@ -43,12 +43,11 @@ def given_run_id() -> str | None:
 
 
 def get_run(store: Store, run_id: str) -> MlflowRun:
-    """Return a run; NotFound, naming the store, where there is none or it is deleted."""
+    """Return a run; NotFound, naming the store, where there is none or it is deleted; StoreUnavailable."""
     try:
-        run = store.client.get_run(run_id)
+        with reaching(store, f"the run {run_id} was not read"):
+            run = store.client.get_run(run_id)
     except MlflowException as error:
-        if unavailable(error):
-            raise
         raise NotFound(f"there is no run {run_id!r} in {store.shown}; check the id and MLFLOW_TRACKING_URI.") from error
     if run.info.lifecycle_stage != "active":
         raise NotFound(f"the run {run_id!r} is deleted; restore it with `mlflow runs restore --run-id {run_id}`.")

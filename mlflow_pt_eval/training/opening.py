@@ -27,7 +27,7 @@ from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint, load_newe
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints, newest_first
 from mlflow_pt_eval.tracking.outbox import LOCK_FILE, Outbox, staging_folder
 from mlflow_pt_eval.tracking.runs import OpenRun, given_run_id
-from mlflow_pt_eval.tracking.store import Store
+from mlflow_pt_eval.tracking.store import Store, reaching
 from mlflow_pt_eval.tracking.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class Wanted:
 
 def open_training(store: Store, wanted: Wanted) -> Opening:
     """Choose, lock and mark the run, send what an earlier attempt left in staging, and load the checkpoint."""
+    with reaching(store, "the training was not begun"):
+        return _open(store, wanted)
+
+
+def _open(store: Store, wanted: Wanted) -> Opening:
     for run_id in attempts.mark_dead(store, store.experiment_id(wanted.experiment_name)):
         _log.warning("the training run %s died without a word; it is marked KILLED now", run_id)
     existing = _to_resume(store, wanted)
@@ -71,16 +76,18 @@ def open_training(store: Store, wanted: Wanted) -> Opening:
 
 
 def _fresh(store: Store, wanted: Wanted) -> Opening:
+    # With the run itself, so that it can be told from one that is at work if this process is cut off right now.
+    attempt, noted = attempts.next_attempt({}, None)
     run = runs.open_run(
         store,
         kind=KIND_TRAINING,
         experiment_name=wanted.experiment_name,
         run_name=wanted.run_name,
-        tags={**(wanted.tags or {}), **_code_tags()},
+        tags={**(wanted.tags or {}), **_code_tags(), **noted},
         parent_run_id=wanted.parent_run_id,
     )
     lock = RunLock(staging_folder(run.run_id) / LOCK_FILE).acquire()
-    return Opening(run, lock, attempts.begin(store, run.run_id, {}, None), None, resumed=False)
+    return Opening(run, lock, attempt, None, resumed=False)
 
 
 def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
@@ -89,7 +96,8 @@ def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
     lock = RunLock(staging_folder(run_id) / LOCK_FILE).acquire()
     try:
         checkpoint = _checkpoint(store, run_id, wanted.strict)
-        attempt = attempts.begin(store, run_id, tags, None if checkpoint is None else str(checkpoint.name))
+        attempt, noted = attempts.next_attempt(tags, None if checkpoint is None else str(checkpoint.name))
+        runs.set_tags(store, run_id, noted)
         owned = _take(store, run_id)
         runs.set_tags(store, run_id, {**(wanted.tags or {}), **_code_tags(), TAG_KIND: KIND_TRAINING})
         if TAG_INTERRUPTED in tags:

@@ -10,6 +10,7 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.records import Manifest
 from mlflow_pt_eval.state import tree_bytes, tree_of
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
+from mlflow_pt_eval.tracking.store import reaching
 from mlflow_pt_eval.training.finishing import give_up, in_one_line
 from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.recorder import Recorder
@@ -42,7 +43,8 @@ def _first(session: Session, opening: Opening) -> None:
             session.ranks.meet("the run", None, lambda _: {"run_id": opening.run.run_id, "manifest": manifest})
             if checkpoint is not None:
                 session.ranks.send(tree_bytes(checkpoint.tree))
-        session.open(Recorder(opening, keep=session.keep), checkpoint)
+        with reaching(opening.run.store, "the training was not begun"):
+            session.open(Recorder(opening, keep=session.keep), checkpoint)
         session.ranks.meet("the restored training", None, _nothing, patient=True)
         if session.rehearsal is not None:
             session.rehearsal.opened(session, opening)

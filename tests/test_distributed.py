@@ -12,7 +12,7 @@ import pytest
 import torch.distributed as dist
 
 import mlflow_pt_eval as mpe
-from mlflow_pt_eval.distributed import Alone, current
+from mlflow_pt_eval.distributed import Alone, alive, current
 from mlflow_pt_eval.distributed.alive import Others
 from mlflow_pt_eval.distributed.board import Board
 from mlflow_pt_eval.distributed.shares import Shares
@@ -85,6 +85,18 @@ def test_a_process_that_does_not_answer_is_named(board):
     others(board, 1)
     with pytest.raises(RankFailed, match=r"rank 1 of 2 did not answer within 0\.1 s"):
         others(board, 0, patience=0.1).expect(["never"], 1)
+
+
+def test_a_long_wait_is_said_once(board, monkeypatch, caplog):
+    """A training that rank 0 alone has opened would hang without a word until the timeout."""
+    monkeypatch.setattr(alive, "_LONG", 0.05)
+    others(board, 1)
+    waiting = others(board, 0, patience=0.3)
+    for _ in range(2):
+        with pytest.raises(RankFailed):
+            waiting.expect(["never"], 1, place="the opening of the training")
+    (said,) = [record.getMessage() for record in caplog.records if "has waited" in record.getMessage()]
+    assert "rank 0 has waited 0.05 s for rank 1 at the opening of the training, and will for 0.3 s" in said
 
 
 @pytest.mark.parametrize(("signum", "raised"), [(None, RankFailed), (15, Interrupted)])

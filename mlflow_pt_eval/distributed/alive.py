@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -12,7 +13,9 @@ from mlflow_pt_eval.errors import Interrupted, RankFailed
 from mlflow_pt_eval.processes import process_start
 
 _SHORTEST, _LONGEST = 0.0005, 0.05  # seconds between two looks at the board
+_LONG = 30.0  # seconds of waiting after which it is said, once, for whom
 _SILENCE = 120.0  # without a sign of life from a process on another host, it is taken to be gone
+_log = logging.getLogger("mlflow_pt_eval")
 
 
 class Others:
@@ -22,6 +25,7 @@ class Others:
         self.board, self.rank, self.size, self.patience = board, rank, size, patience
         self._who: dict[int, dict[str, Any]] = {}
         self._beats: dict[int, tuple[Any, float]] = {}
+        self._has_said = False
 
     def another(self) -> Others:
         """Return the same for another thread."""
@@ -32,12 +36,14 @@ class Others:
         me = {"host": socket.gethostname(), "pid": os.getpid(), "born": process_start(os.getpid())}
         self.board.put(f"who/{self.rank}", me)
 
-    def expect(self, keys: list[str], rank: int, *, patient: bool = False, ending: bool = False) -> str:
+    def expect(
+        self, keys: list[str], rank: int, *, patient: bool = False, ending: bool = False, place: str = ""
+    ) -> str:
         """Wait for any of *keys*, which *rank* puts up; return the first of them that is there.
 
         RankFailed, naming it, if that process is gone, has failed, or (unless *patient*) takes longer than the
         process group's timeout; the same if another has failed meanwhile, and, unless all are *ending* by a signal,
-        Interrupted if one has.
+        Interrupted if one has. A long wait at a *place* is said.
         """
         began, pause, looked = time.monotonic(), _SHORTEST, 0.0
         while True:
@@ -48,6 +54,13 @@ class Others:
             if now - looked > 10 * _LONGEST:
                 looked = now
                 self.check(rank, ending=ending)
+            if place and not patient and not self._has_said and now - began > _LONG:
+                self._has_said = True
+                _log.warning(
+                    "rank %d has waited %g s for rank %d at %s, and will for %g s: every rank opens the TrainingRun, "
+                    "does the same epochs and leaves the block",
+                    *(self.rank, _LONG, rank, place, self.patience),
+                )
             if not patient and now - began > self.patience:
                 raise RankFailed(
                     f"rank {rank} of {self.size} did not answer within {self.patience:g} s, the process group's "

@@ -45,10 +45,11 @@ class Together(Ranks):
         if not self.is_first:
             board.put(f"up/{number}/{self.rank}", [place, mine])
             board.drop(f"up/{number - 1}/{self.rank}")
-            return board.take(self._others.expect([f"down/{number}"], 0, patient=patient))
+            return board.take(self._others.expect([f"down/{number}"], 0, patient=patient, place=place))
         said = [[place, mine]]
         for rank in range(1, self.size):
-            said.append(board.take(self._others.expect([f"up/{number}/{rank}"], rank, patient=patient)))
+            here = self._others.expect([f"up/{number}/{rank}"], rank, patient=patient, place=place)
+            said.append(board.take(here))
         for rank, (there, _) in enumerate(said):
             if there != place:
                 raise RankFailed(

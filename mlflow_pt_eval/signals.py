@@ -2,7 +2,7 @@
 
 `watching()` installs the handlers. After a first signal `pending()` says which it was, and `check()` raises
 `Interrupted` where ending loses nothing: when the watch was told so (`Watch.safe`), or when the grace is over.
-A second signal ends at once.
+A second signal ends at once, unless a launcher passes on what the process has got already (`Watch.echo_seconds`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Watch:
 
     def __init__(self, grace_seconds: float) -> None:
         self.grace_seconds = grace_seconds
-        self.echo_seconds = 0.0  # the same signal again within this time counts once
+        self.echo_seconds = 0.0  # what comes within this time after the first signal counts as the same one
         self.signum: int | None = None
         self.safe = False
         self.expired = False
@@ -41,14 +41,14 @@ class Watch:
     def receive(self, signum: int) -> None:
         """Take a signal: the first starts the grace, any later one (or the end of the grace) ends at once."""
         if self.signum is not None:
-            if signum == self.signum and not self.expired and time.monotonic() - self._received < self.echo_seconds:
+            if not self.expired and time.monotonic() - self._received < self.echo_seconds:
                 return
             raise Interrupted(self.signum)
         self.signum, self._received = signum, time.monotonic()
+        second = f"another one in {self.echo_seconds:g} s or later" if self.echo_seconds else "a second signal"
         _log.warning(
-            "%s received: the training ends at the next checkpoint, in %g s at the latest; a second signal ends it now",
-            signal.Signals(signum).name,
-            self.grace_seconds,
+            "%s received: the training ends at the next checkpoint, in %g s at the latest; %s ends it now",
+            *(signal.Signals(signum).name, self.grace_seconds, second),
         )
         self._timer = threading.Timer(self.grace_seconds, self._expire)
         self._timer.daemon = True

@@ -32,7 +32,8 @@ def here(name):
         for _ in range(600):
             time.sleep(0.05)
             mpe.signals.check()
-            if place in ("batch", "end") and mpe.signals.pending():
+            if place in ("batch", "end", "long batch") and mpe.signals.pending():
+                time.sleep(1.0 if place == "long batch" else 0.0)
                 return
 
 class Hooks:
@@ -49,6 +50,7 @@ with mpe.TrainingRun(state, callbacks=[saves, Hooks()], grace_seconds=grace, run
             run.log_step(train_loss=parts.step(x, y))
             if (epoch, i) == (1, 4):
                 here("batch")
+                here("long batch")
         if epoch == 1:
             here("validation")
         run.log(**mpe.validate(parts.model, parts.validation, parts.criterion))
@@ -170,23 +172,42 @@ def test_handlers_are_put_back_and_ctrl_c_still_works():
     assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
 
 
-def test_an_orphan_of_mlflow_run_stops_by_itself(tmp_path):
-    """`mlflow run`, killed, leaves its child training; the child notices, saves and ends as on SIGTERM."""
+def launch(tmp_path, place):
+    """Start the training by `mlflow run`, in a process group of its own, and wait until it stands at the place."""
     (tmp_path / "script.py").write_text(SCRIPT.format(tests=str(Path(__file__).parent)))
     (tmp_path / "MLproject").write_text(
-        "name: orphan\nentry_points:\n  main:\n    command: python script.py validation 20 inside\n"
+        f"name: launched\nentry_points:\n  main:\n    command: python script.py '{place}' 20 inside\n"
     )
     command = [sys.executable, "-m", "mlflow", "run", ".", "--env-manager", "local"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "OMP_NUM_THREADS": "1", "PATH": path}
-    launcher = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    launcher = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
+    return launcher
+
+
+def test_an_orphan_of_mlflow_run_stops_by_itself(tmp_path):
+    """`mlflow run`, killed, leaves its child training; the child notices, saves and ends as on SIGTERM."""
+    launcher = launch(tmp_path, "validation")
     launcher.kill()
     launcher.wait()
+    deadline = time.monotonic() + 120
     while "pt_eval.interrupted" not in the_run().data.tags and time.monotonic() < deadline:
         time.sleep(0.2)
     tags = the_run().data.tags
     assert (tags["pt_eval.interrupted"], tags["pt_eval.resumable"]) == ("SIGTERM", "true")
     assert tags["pt_eval.latest_checkpoint"] == "epoch=0001-step=000000016-partial"
+
+
+def test_ctrl_c_on_mlflow_run_is_one_request_to_end(tmp_path):
+    """The terminal sends SIGINT to all, `mlflow run` a SIGTERM on top: the batch is finished and saved all the same."""
+    launcher = launch(tmp_path, "long batch")
+    os.killpg(launcher.pid, signal.SIGINT)
+    assert launcher.wait(60) != 0
+    tags = the_run().data.tags
+    assert (tags["pt_eval.interrupted"], tags["pt_eval.resumable"]) == ("SIGINT", "true")
+    assert tags["pt_eval.latest_checkpoint"] == "epoch=0001-step=000000013-partial"

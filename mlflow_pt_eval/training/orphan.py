@@ -1,6 +1,7 @@
-"""Noticing that `mlflow run` is gone: it leaves the training that it launched behind as an orphan, still running.
+"""What `mlflow run` means for the training that it launched.
 
-When it launched us, and only then, its end is taken as a SIGTERM to us.
+Killed, it leaves the training behind as an orphan, still running: when it launched us, and only then, its end is taken
+as a SIGTERM to us. And on Ctrl-C it sends a SIGTERM of its own to what the terminal has sent a SIGINT already.
 """
 
 from __future__ import annotations
@@ -27,22 +28,32 @@ class Launcher:
     @classmethod
     def of_this_process(cls, run_tags: Mapping[str, str]) -> Launcher | None:
         """Return the launcher, if the run that we are in was opened by `mlflow run` on this host."""
-        if _LAUNCHER_TAG not in run_tags or "MLFLOW_RUN_ID" not in os.environ:
-            return None
-        pid = os.getppid()
-        for _ in range(_FURTHEST):
-            if pid <= 1:
-                return None
-            if _is_mlflow_run(pid):
-                return cls(pid)
-            pid = _parent(pid)
-        return None
+        pid = _mlflow_run() if _LAUNCHER_TAG in run_tags else None
+        return None if pid is None else cls(pid)
 
     def check(self) -> None:
-        """Ask the training to end, once, if the launcher is gone."""
+        """Ask the training to end, once, if the launcher is gone and nobody has asked yet."""
         if not self._told and process_start(self.pid) != self._born:
             self._told = True
-            signals.request(signal.SIGTERM)
+            if signals.pending() is None:
+                signals.request(signal.SIGTERM)
+
+
+def is_launched() -> bool:
+    """Say whether `mlflow run` has launched this process."""
+    return _mlflow_run() is not None
+
+
+def _mlflow_run() -> int | None:
+    """Return the process that is the `mlflow run` above this one, if there is one."""
+    pid = os.getppid() if "MLFLOW_RUN_ID" in os.environ else 0
+    for _ in range(_FURTHEST):
+        if pid <= 1:
+            return None
+        if _is_mlflow_run(pid):
+            return pid
+        pid = _parent(pid)
+    return None
 
 
 def _is_mlflow_run(pid: int) -> bool:

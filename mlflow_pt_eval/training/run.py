@@ -22,11 +22,13 @@ from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.ending import ending_of, leave, leaving
 from mlflow_pt_eval.training.finishing import among, end_clean, end_early
 from mlflow_pt_eval.training.opening import Opening, Wanted, open_training
+from mlflow_pt_eval.training.orphan import is_launched
 from mlflow_pt_eval.training.progress import counted, number
 from mlflow_pt_eval.training.session import Session
 from mlflow_pt_eval.training.taking_up import take_up
 
-# torchrun hands on what schedulers send to every process as well: the same signal twice, within moments.
+# torchrun hands on what a terminal or a scheduler has sent to every process as well, and `mlflow run` answers Ctrl-C
+# with a SIGTERM: two signals within moments that ask for one end.
 _ECHO_SECONDS = 5.0
 
 
@@ -96,7 +98,7 @@ class TrainingRun:
         with leaving(), ExitStack() as stack, preserved_rng():
             session.ranks = stack.enter_context(closing(current()))
             session.watch = stack.enter_context(signals.watching(self._grace_seconds))
-            if session.ranks.several:
+            if session.ranks.several or is_launched():
                 session.watch.echo_seconds = _ECHO_SECONDS
             session.rehearsal = overrides.current()
             take_up(session, self._opening)

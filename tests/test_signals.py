@@ -111,6 +111,8 @@ def test_a_signal_saves_ends_and_loses_nothing(tmp_path, uncut, signum, place, i
     assert run.data.tags["pt_eval.interrupted"] == signum.name
     assert run.data.tags["pt_eval.resumable"] == "true"
     assert run.data.tags["pt_eval.latest_checkpoint"] == checkpoint
+    run_id = run.info.run_id
+    assert f"the run {run_id} was ended by {signum.name}; resume={run_id} goes on from {checkpoint}\n" in said
     parts = Parts()
     wrapped(parts, 3, resume=run.info.run_id)
     for key, value in uncut.items():

@@ -212,6 +212,8 @@ def test_auto_resumes_the_newest_unfinished_run_of_the_name(caplog):
     unfinished = mlflow.search_runs(filter_string="status = 'FAILED'", output_format="list")[0].info.run_id
     run = wrapped(Parts(), 3, run_name="nightly", resume="auto")
     assert run.run_id == unfinished
+    assert f"the run {unfinished} was ended by Crash; resume={unfinished} goes on from epoch=0000" in caplog.text
+    assert f"the run {unfinished} goes on from epoch=0000" in caplog.text
     fresh = scored([0.1], run_name="nightly", resume="auto")
     assert fresh.run_id != unfinished
     assert "no unfinished run named 'nightly'" in caplog.text

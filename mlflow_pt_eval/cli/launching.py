@@ -14,6 +14,7 @@ def in_processes(count: int) -> None:
     """
     if count == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # what torchrun would set, with three lines of stars
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     sys.stdout.flush()
     sys.stderr.flush()

@@ -104,9 +104,22 @@ def _end_early(session: Session, ending: Ending) -> None:
             recorder.log_text(redact(ending.traceback()), TRACEBACK_FILE)
         _register_all(session, [r for r in session.plan.registering if r.on_interrupt])
         recorder.close(ending.status, tags)
+        _say_where_it_goes_on(session, ending)
     except Exception as error:
         _log.error("while the training was ended: %s", error)
         _close_anyway(session, ending, tags)
+
+
+def _say_where_it_goes_on(session: Session, ending: Ending) -> None:
+    """Name the run and its newest checkpoint: under `mlflow run` nothing else on the terminal does."""
+    if session.rehearsal is not None:
+        return
+    run_id, newest = session.recorder.run_id, session.recorder.newest
+    cause = ending.signal_name or type(ending.error).__name__
+    if newest is None:
+        _log.warning("the run %s was ended by %s before its first checkpoint", run_id, cause)
+    else:
+        _log.warning("the run %s was ended by %s; resume=%s goes on from %s", run_id, cause, run_id, newest)
 
 
 def _wait(session: Session, ending: Ending) -> float:

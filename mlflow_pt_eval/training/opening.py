@@ -105,6 +105,8 @@ def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
     except BaseException:
         lock.release()
         raise
+    if checkpoint is not None:
+        _log.warning("the run %s goes on from %s", run_id, checkpoint.name)
     run = OpenRun(store, run_id, existing.info.experiment_id, owned)
     return Opening(run, lock, attempt, checkpoint, resumed=True)
 

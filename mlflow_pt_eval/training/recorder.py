@@ -80,6 +80,12 @@ class Recorder:
         """The MLflow run's id."""
         return self.run.run_id
 
+    @property
+    def newest(self) -> CheckpointName | None:
+        """The newest checkpoint that the run has, or will have once all is sent."""
+        found = self.opening.checkpoint
+        return self._submitted or (None if found is None else found.name)
+
     def describe(self, params: Mapping[str, Any]) -> None:
         """Log the params and the environment."""
         log_params(self.run.store, self.run_id, params)

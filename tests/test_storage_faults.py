@@ -94,7 +94,7 @@ def test_a_store_that_is_full_fails_the_run_and_keeps_the_checkpoint_staged(monk
         wrapped(Parts(), 8, callbacks=[WAIT])
     (run,) = mlflow.search_runs(output_format="list")
     assert run.info.status == "FAILED"
-    monkeypatch.undo()
+    monkeypatch.setattr(recorder, "Checkpoints", Checkpoints)
     parts = Parts()
     wrapped(parts, 8, resume=run.info.run_id)
     whole = Parts()
@@ -154,3 +154,25 @@ def test_a_server_that_goes_away_during_the_start_is_one_clear_error(monkeypatch
         except StoreUnavailable:
             failed += 1
     assert 5 < failed < 60
+
+
+class DiesBehindTheManifest(Checkpoints):
+    """A store whose process is gone as soon as a checkpoint's manifest has arrived."""
+
+    def put(self, name, staged, *, verify=False):
+        super().put(name, staged, verify=verify)
+        raise Crash
+
+
+def test_a_run_whose_process_died_behind_its_first_manifest_is_found_again(monkeypatch):
+    """Before it could say on the run which checkpoint is the latest: `resume="auto"` goes on with it."""
+    monkeypatch.setattr(recorder, "Checkpoints", DiesBehindTheManifest)
+    with pytest.raises(Crash):
+        wrapped(Parts(), 2, callbacks=[WAIT], run_name="early")
+    monkeypatch.setattr(recorder, "Checkpoints", Checkpoints)
+    (cut,) = mlflow.search_runs(output_format="list")
+    assert "pt_eval.latest_checkpoint" not in cut.data.tags
+    run = wrapped(Parts(), 2, callbacks=[WAIT], run_name="early", resume="auto")
+    assert (run.run_id, len(run.history)) == (cut.info.run_id, 2)
+    (ended,) = mlflow.search_runs(output_format="list")
+    assert ended.data.tags["pt_eval.latest_checkpoint"].startswith("epoch=0001")

@@ -73,6 +73,8 @@ class Outbox:
         self.left_out: set[CheckpointName] = set()
         self._keep = keep
         self._stored: set[CheckpointName] | None = None
+        self._is_resumable = False  # as the run's tag says
+        self._latest: CheckpointName | None = None  # stored, but not yet named by the run's tag
         self._deletes_refused = False
         self._busy = threading.Lock()
 
@@ -92,6 +94,7 @@ class Outbox:
             except CheckpointDamaged as error:
                 self._leave_out(self.staged(), error)  # the points before them are gone
                 self.telemetry.spill.unlink()
+            self._name_latest()
             for name in self.staged():
                 self._commit(name)
             self._apply_ending()
@@ -124,6 +127,10 @@ class Outbox:
     def _commit(self, name: CheckpointName) -> None:
         staged = self.folder / str(name)
         self._still_ours()
+        if not self._is_resumable:
+            # Before the manifest: a process that is killed between the two leaves a run that is found again.
+            self._tag(TAG_RESUMABLE, "true")
+            self._is_resumable = True
         try:
             # Points of a process that died before it could send them; those already there are not stored twice.
             self.telemetry.send(read_points(staged / STAGED_METRICS_FILE))
@@ -132,13 +139,21 @@ class Outbox:
             self._leave_out([name], error)
             return
         _discard(staged)
+        self._latest = name
+        if self._stored is not None:
+            self._stored.add(name)
+        self._name_latest()
+        self._retain()
+
+    def _name_latest(self) -> None:
+        """Name the newest stored checkpoint on the run, also if the store was away when it should have been."""
+        if self._latest is not None:
+            self._tag(TAG_LATEST_CHECKPOINT, str(self._latest))
+            self._latest = None
+
+    def _tag(self, tag: str, value: str) -> None:
         with reaching(self.checkpoints.store, "the tags could not be set"):
-            set_tags(
-                self.checkpoints.store,
-                self.checkpoints.run_id,
-                {TAG_LATEST_CHECKPOINT: str(name), TAG_RESUMABLE: "true"},
-            )
-        self._retain(name)
+            set_tags(self.checkpoints.store, self.checkpoints.run_id, {tag: value})
 
     def _leave_out(self, names: Collection[CheckpointName], error: CheckpointDamaged) -> None:
         """Give up what a process that is gone has staged and what is damaged now, and that it may have been the end."""
@@ -161,12 +176,11 @@ class Outbox:
                 f"{newest.host}); this attempt, {self.attempt.number}, stops. Nothing of the newer one was touched."
             )
 
-    def _retain(self, committed: CheckpointName) -> None:
+    def _retain(self) -> None:
         if self._keep is None:
             return
         if self._stored is None:
             self._stored = set(self.checkpoints.names())
-        self._stored.add(committed)
         for name in sorted(self._stored - set(self._keep(self._stored))):
             if self._deleted(name):
                 self._stored.discard(name)

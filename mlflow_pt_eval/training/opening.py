@@ -18,6 +18,7 @@ from mlflow_pt_eval.names import (
     TAG_GIT_DIRTY,
     TAG_INTERRUPTED,
     TAG_KIND,
+    TAG_LATEST_CHECKPOINT,
     TAG_RESUMABLE,
     CheckpointName,
 )
@@ -97,6 +98,8 @@ def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
     try:
         checkpoint = _checkpoint(store, run_id, wanted.strict)
         attempt, noted = attempts.next_attempt(tags, None if checkpoint is None else str(checkpoint.name))
+        if checkpoint is not None:  # the process before may have died before it could say so
+            noted |= {TAG_LATEST_CHECKPOINT: str(checkpoint.name), TAG_RESUMABLE: "true"}
         runs.set_tags(store, run_id, noted)
         owned = _take(store, run_id)
         runs.set_tags(store, run_id, {**(wanted.tags or {}), **_code_tags(), TAG_KIND: KIND_TRAINING})

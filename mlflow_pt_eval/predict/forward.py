@@ -26,23 +26,24 @@ class Forward:
 
     def __call__(self, batch: Batch, start: int) -> list[tuple[slice, torch.Tensor]]:
         """Return the model's scores for *batch*, whose first sample is number *start*, in the pieces it took."""
-        total, pieces = len(batch.labels), []
-        rows = slice(0, total if self._limit is None else min(total, self._limit))
-        while rows.start < total:
-            scores = self._try(_cut(batch.inputs, rows, total), start + rows.start)
+        done, total = 0, len(batch.labels)
+        pieces: list[tuple[slice, torch.Tensor]] = []
+        while done < total:
+            rows = slice(done, total if self._limit is None else min(total, done + self._limit))
+            whole = rows.stop - done == total
+            scores = self._try(batch.inputs if whole else _cut(batch.inputs, rows), start + done)
             if scores is not None:
                 pieces.append((rows, scores))
-            done = rows.start if scores is None else rows.stop
-            rows = slice(done, min(total, done + (self._limit or total)))
+                done = rows.stop
         return pieces
 
     def _try(self, inputs: Inputs, start: int) -> torch.Tensor | None:
-        size = count(inputs)
         try:
             return scores_in(self._call(inputs))
         except PtEvalError:
             raise
         except Exception as error:
+            size = count(inputs)
             if not _out_of_memory(error) or size == 1:
                 raise BadInput(self._failed(inputs, start, error)) from error
         # Here the exception is gone, and with it what it kept alive of the failed call.
@@ -53,9 +54,10 @@ class Forward:
         moved = each(inputs, self._moved)
         if self._writes is not False:
             moved = each(moved, torch.clone)
-        before = _versions(moved)
+        tensors = parts(moved)
+        before = _versions(tensors)
         output = call(self._model, moved)
-        if self._writes is not True and _versions(moved) != before:
+        if self._writes is not True and _versions(tensors) != before:
             if self._writes is False and self._device.type == "cpu":
                 raise BadInput("the model changed a later batch of its inputs in place: your data is changed too.")
             self._writes = True
@@ -81,13 +83,13 @@ class Forward:
         )
 
 
-def _cut(inputs: Inputs, rows: slice, total: int) -> Inputs:
-    return inputs if rows == slice(0, total) else each(inputs, lambda part: part[rows])
+def _cut(inputs: Inputs, rows: slice) -> Inputs:
+    return each(inputs, lambda part: part[rows])
 
 
-def _versions(inputs: Inputs) -> list[int]:
+def _versions(tensors: list[torch.Tensor]) -> list[int]:
     # torch counts the writes to a tensor and all its views together; an inference tensor cannot be written to here.
-    return [0 if part.is_inference() else part._version for part in parts(inputs)]
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -29,6 +29,7 @@ _SAID: dict[Outputs, str] = {
     "logits": "the model's outputs were taken as logits, since they are not all probabilities; outputs= states it",
     "probabilities": "the model's outputs were taken as probabilities, since all of them could be; outputs= states it",
 }
+_CHECKED_TOGETHER = 32  # batches whose labels are looked at in one go
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -73,33 +74,46 @@ class Gathered:
         self._loss = None if criterion is None else AverageLoss(criterion)
         self._scores: Scores | None = None
         self._labels: list[Labels] = []
+        self._checked = self._checked_samples = 0  # of these
         self._notes = list(data.notes)
         self._begin = time.perf_counter()
 
     def read(self, model: nn.Module, hasher: Digest | None, done: Callable[[int], object]) -> None:
         """Send every batch of the data through *model*; *done* is told how many samples each has."""
-        forward, start = Forward(model, self._device), self._data.offset
+        forward, start, streamed = Forward(model, self._device), self._data.offset, isinstance(self._data, Stream)
         for batch in self._data.batches():
             if hasher is not None:
                 hasher.update(batch)
-            for rows, scores in forward(batch, start):
-                self._take(batch, rows, scores, start)
-            if isinstance(self._data, Stream):
+            pieces = forward(batch, start)
+            if streamed:
                 self._labels.append(batch.labels)
+            for rows, scores in pieces:
+                self._take(batch, rows, scores)
             start += len(batch.labels)
             done(len(batch.labels))
+        if self._scores is not None:
+            self._check_labels(self._scores.n_classes)
         self._notes += forward.notes
 
-    def _take(self, batch: Batch, rows: slice, scores: torch.Tensor, start: int) -> None:
+    def _take(self, batch: Batch, rows: slice, scores: torch.Tensor) -> None:
         if self._scores is None:
             scores = first_shape(scores, batch.labels[rows])
             self._scores = self._start(scores, batch.labels)
-        if isinstance(self._data, Stream):
-            check_range(batch.labels[rows], self._scores.n_classes, start=start + rows.start)
+        # Many batches at once take as long as one; but a criterion fails on a label that it has no output for.
+        if self._loss is not None or len(self._labels) - self._checked >= _CHECKED_TOGETHER:
+            self._check_labels(self._scores.n_classes)
         self._scores.add(scores, rows.stop - rows.start)
         if self._loss is not None:
             targets = batch.targets[rows].to(self._device, non_blocking=True)
             self._loss.add(scores, fitting(targets, scores))
+
+    def _check_labels(self, n_classes: int) -> None:
+        """Refuse a label of a stream that the model has no output for, among those not looked at yet."""
+        if fresh := self._labels[self._checked :]:
+            together = np.concatenate(fresh)
+            check_range(together, n_classes, start=self._data.offset + self._checked_samples)
+            self._checked += len(fresh)
+            self._checked_samples += len(together)
 
     def _start(self, scores: torch.Tensor, labels: Labels) -> Scores:
         width = 1 if scores.ndim == 1 else scores.shape[1]

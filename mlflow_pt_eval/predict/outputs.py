@@ -97,11 +97,11 @@ class Scores:
                 f"{tuple(scores.shape)}, but {self.width} a sample before."
             )
         end = self._filled + n_samples
-        if end > len(self._array):
+        if end > self._array.shape[0]:
             self._grow(end)
         self._raw[self._filled : end].copy_(scores)
         self._filled = end
-        if not self._hold:
+        if end - self._settled >= self._rows and not self._hold:
             self._settle_whole_blocks()
 
     def raw(self) -> torch.Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from mlflow_pt_eval.metrics import ladders
 from mlflow_pt_eval.metrics.blocks import run
 from mlflow_pt_eval.metrics.counts import ratio
 from mlflow_pt_eval.metrics.groups import Ints
-from mlflow_pt_eval.metrics.inputs import Inputs, Mask
-from mlflow_pt_eval.metrics.ladders import Ladder, Rungs
+from mlflow_pt_eval.metrics.inputs import Inputs, Mask, Scores
+from mlflow_pt_eval.metrics.ladders import Add, Ladder, Places, Rungs
+from mlflow_pt_eval.metrics.placements import roc_auc_influence
 from mlflow_pt_eval.metrics.resampling import Statistic, Weights
 from mlflow_pt_eval.metrics.result import Floats
 
@@ -30,22 +31,22 @@ class Measure:
     """A ranking metric: of weights, and as its linear part; `weighted`: classes count by their size."""
 
     value: Callable[[Rungs], Floats]
-    influence: Callable[[Ladder], tuple[float, Floats, Floats]]
+    influence: Callable[[Scores, Mask, Add], float]
     of_positives: bool = False
     weighted: bool = False
 
-    def defined(self, steps: Ladder) -> bool:
+    def defined(self, positives: int, samples: int) -> bool:
         """Say whether a class has what it takes: positives, and negatives unless the metric is of positives only."""
-        return bool(len(steps.positives) and (self.of_positives or len(steps.negatives)))
+        return bool(positives and (self.of_positives or positives < samples))
 
 
-AREA: Final = Measure(ladders.roc_auc, ladders.roc_auc_influence)
+AREA: Final = Measure(ladders.roc_auc, roc_auc_influence)
 PRECISION: Final = Measure(ladders.average_precision, ladders.average_precision_influence, of_positives=True)
 RANKING: Final[Mapping[str, Measure]] = MappingProxyType(
     {
         "roc_auc": AREA,
         "roc_auc_macro": AREA,
-        "roc_auc_weighted": Measure(ladders.roc_auc, ladders.roc_auc_influence, weighted=True),
+        "roc_auc_weighted": Measure(ladders.roc_auc, roc_auc_influence, weighted=True),
         "average_precision": PRECISION,
         "average_precision_macro": PRECISION,
     }
@@ -100,9 +101,11 @@ def influence(inputs: Inputs, measure: Measure, *, threads: int) -> tuple[float,
     metric = float(np.nan_to_num(values) @ shares / total)
     added = reduce(np.add, (part[2] for part in done))
     if measure.weighted:  # a class that is drawn more often counts more
-        added += _members(inputs, classes) @ np.nan_to_num(values - metric)
+        for index, more in zip(classes, np.nan_to_num(values - metric), strict=True):
+            added[_positive(inputs, index)] += more
     added -= added.mean(dtype=np.float64)  # what single precision left over
-    return metric, added / np.float32(total)
+    added /= np.float32(total)
+    return metric, added
 
 
 def _part(inputs: Inputs, measure: Measure, classes: Ints) -> tuple[Floats, Floats, Influence]:
@@ -110,13 +113,16 @@ def _part(inputs: Inputs, measure: Measure, classes: Ints) -> tuple[Floats, Floa
     values, shares = np.full(len(classes), np.nan), np.zeros(len(classes))
     added = np.zeros(inputs.n_samples, np.float32)
     for place, index in enumerate(classes):
-        steps = _ladder(inputs, int(index))
-        if not measure.defined(steps):
+        positive = _positive(inputs, int(index))
+        positives = int(np.count_nonzero(positive))
+        if not measure.defined(positives, len(positive)):
             continue
-        values[place], up, down = measure.influence(steps)
-        shares[place] = len(steps.positives) if measure.weighted else 1
-        added[steps.positives] += shares[place] * up
-        added[steps.negatives] += shares[place] * down
+        share = positives if measure.weighted else 1
+
+        def add(places: Places | slice, more: npt.NDArray[np.floating[Any]], share: int = share) -> None:
+            added[places] += share * more if share > 1 else more
+
+        values[place], shares[place] = measure.influence(inputs.scores[:, index], positive, add), share
     return values, shares, added
 
 
@@ -127,7 +133,3 @@ def _ladder(inputs: Inputs, index: int) -> Ladder:
 def _positive(inputs: Inputs, index: int) -> Mask:
     labels = inputs.labels
     return labels[:, index] != 0 if inputs.task == "multilabel" else labels == index
-
-
-def _members(inputs: Inputs, classes: list[int]) -> Floats:
-    return np.stack([_positive(inputs, index) for index in classes], axis=1).astype(np.float64)

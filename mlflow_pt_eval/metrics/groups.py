@@ -20,6 +20,7 @@ Keys = npt.NDArray[np.uint32]
 Ints = npt.NDArray[np.int64]
 
 LONG = 2 * BLOCK_VALUES  # from here on a single row is worked through in slices
+SLICE = BLOCK_VALUES // 4  # of so many keys: there are a dozen arrays of 8 bytes for each
 ONE = np.uint32(1)
 INFINITE = np.float32(np.inf).view(np.uint32) << ONE
 
@@ -61,7 +62,7 @@ def walk(keys: Keys, positives: Ints) -> Iterator[Groups]:
 def _slices(row: Keys, positives: int) -> Iterator[Groups]:
     low, left = 0, positives
     while low < len(row):
-        end = row[min(low + BLOCK_VALUES, len(row)) - 1] | ONE
+        end = row[min(low + SLICE, len(row)) - 1] | ONE
         high = int(np.searchsorted(row, end, side="right"))
         part = row[low:high]
         inside = int(np.count_nonzero(part & ONE))

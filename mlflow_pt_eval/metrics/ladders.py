@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut
 from mlflow_pt_eval.metrics.counts import ratio
 from mlflow_pt_eval.metrics.groups import ONE, Keys
 from mlflow_pt_eval.metrics.inputs import Mask, Scores
@@ -20,6 +22,8 @@ from mlflow_pt_eval.metrics.resampling import Weights
 from mlflow_pt_eval.metrics.result import Floats
 
 Places = npt.NDArray[np.int32]
+Whole = npt.NDArray[np.uint64]
+Add = Callable[[Places | slice, npt.NDArray[np.floating[Any]]], None]  # to samples, what they add to a metric
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +61,9 @@ class Rungs:
 
 
 def ladder(scores: Scores, positive: Mask) -> Ladder:
-    """Order the *scores* (N,) of one class by a plain sort of integers: score, truth and place in one, top bit down."""
-    order, keys = _sorted(scores, positive)
+    """Order the *scores* (N,) of one class, and cut the order into rungs."""
+    whole = ordered(scores, positive)
+    order, keys = places_of(whole), keys_of(whole)
     up = (keys & ONE).astype(bool)
     first = np.flatnonzero(up).astype(np.int32)
     own = keys[first]
@@ -72,17 +77,27 @@ def ladder(scores: Scores, positive: Mask) -> Ladder:
     return Ladder(order[up], order[~up], starts, left, right)
 
 
-def _sorted(scores: Scores, positive: Mask) -> tuple[Places, Keys]:
-    """Return the samples' places by score, ascending, and the keys of `groups` in that order."""
-    whole = np.ascontiguousarray(scores).view(np.uint32).astype(np.uint64)
-    whole <<= np.uint64(1)
-    whole |= positive
-    whole <<= np.uint64(32)  # over the top goes the sign of -0.0
-    whole |= np.arange(len(scores), dtype=np.uint32)
+def ordered(scores: Scores, positive: Mask) -> Whole:
+    """Sort the samples of one class by score, ascending, negatives first among equals: key and place in one number."""
+    whole, bits = np.empty(len(scores), np.uint64), scores.view(np.uint32)
+    for low, high in cut(len(scores), BLOCK_VALUES):  # in parts, so that nothing else is as long
+        part = bits[low:high].astype(np.uint64)
+        part <<= np.uint64(1)
+        part |= positive[low:high]
+        part <<= np.uint64(32)  # over the top goes the sign of -0.0
+        np.bitwise_or(part, np.arange(low, high, dtype=np.uint32), out=whole[low:high])
     whole.sort()
-    order = whole.astype(np.uint32).view(np.int32)
-    whole >>= np.uint64(32)
-    return order, whole.astype(np.uint32)
+    return whole
+
+
+def keys_of(whole: Whole) -> Keys:
+    """Return the keys of `groups` that ordered samples carry."""
+    return (whole >> np.uint64(32)).astype(np.uint32)
+
+
+def places_of(whole: Whole) -> Places:
+    """Return the places of ordered samples in the data."""
+    return whole.astype(np.uint32).view(np.int32)
 
 
 def climber(steps: Ladder) -> Callable[[Weights], Rungs]:
@@ -119,33 +134,15 @@ def _or_nan(numerator: Floats, denominator: Floats) -> Floats:
     return np.where(denominator > 0, ratio(numerator, denominator), np.nan)
 
 
-def roc_auc_influence(steps: Ladder) -> tuple[float, Floats, Floats]:
-    """Return the AUC and what one more of each sample adds to it, positives (P,) and negatives (N,) in ladder order.
-
-    These are DeLong's (1988) placements, scaled so that their sums of squares are his unbiased variance.
-    """
-    ups, downs, sizes = len(steps.positives), len(steps.negatives), steps.sizes
-    beaten = (steps.left.astype(np.int64) + steps.right) / (2 * downs)
-    area = float(beaten @ sizes / ups)
-    above = np.asarray(np.bincount(steps.left, weights=sizes, minlength=downs + 1), np.float64)
-    above += np.bincount(steps.right, weights=sizes, minlength=downs + 1)
-    np.cumsum(above, out=above)
-    above *= -_unbiased(downs) / (2 * ups)
-    above += (1 - area) * _unbiased(downs)
-    return area, np.repeat((beaten - area) * _unbiased(ups), sizes), above[:-1]
-
-
-def _unbiased(count: int) -> float:
-    """Return 1 / count, widened for the one degree of freedom that the mean takes."""
-    return float(np.sqrt(count / max(1, count - 1)) / count)
-
-
-def average_precision_influence(steps: Ladder) -> tuple[float, Floats, Floats]:
-    """Return the average precision and its derivatives by the samples' weights, as `roc_auc_influence`."""
+def average_precision_influence(scores: Scores, positive: Mask, add: Add) -> float:
+    """Return the average precision, and *add* to samples its derivatives by their weights."""
+    steps = ladder(scores, positive)
     ups, downs, sizes = len(steps.positives), len(steps.negatives), steps.sizes
     tp, fp = ups - np.float64(steps.starts), downs - np.float64(steps.left)
     precision = tp / (tp + fp)
     score = float(precision @ sizes / ups)
     gained = np.cumsum(sizes * fp / (tp + fp) ** 2)
     lost = np.bincount(steps.left, weights=sizes * tp / (tp + fp) ** 2, minlength=downs + 1)
-    return score, np.repeat(precision - score + gained, sizes) / ups, -np.cumsum(lost)[:-1] / ups
+    add(steps.positives, np.repeat(precision - score + gained, sizes) / ups)
+    add(steps.negatives, -np.cumsum(lost)[:-1] / ups)
+    return score

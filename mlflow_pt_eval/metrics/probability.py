@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.blocks import row_blocks, run
-from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.groups import ONE, Ints, Keys
 from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Mask, Scores, all_probabilities, refuse_scores, sums_to_one
 from mlflow_pt_eval.metrics.result import CalibrationBins, Floats
 
@@ -48,7 +48,7 @@ def row_pass(inputs: Inputs, *, threads: int) -> RowPass:
 
     def job(block: tuple[int, int]) -> Sums | None:
         part = slice(*block)
-        return _block(inputs.scores[part], inputs.labels[part], predictions[part], keys[:, part])
+        return _block(inputs.scores[part], inputs.labels[part], predictions[part], keys, block[0])
 
     sums = [part for part in run(job, row_blocks(*inputs.scores.shape), threads) if part is not None]
     if sum(int(part.bins.sum()) for part in sums) < inputs.n_samples:
@@ -59,18 +59,23 @@ def row_pass(inputs: Inputs, *, threads: int) -> RowPass:
     return RowPass(predictions, keys, _metrics(sums, inputs, calibration), calibration)
 
 
-def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: Keys) -> Sums | None:
-    """Fill *predictions* and *keys* for these rows and return their sums; None if a value is no probability."""
+def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: Keys, start: int) -> Sums | None:
+    """Fill *predictions*, and the columns of *keys* from *start* on, and return these rows' sums.
+
+    None if a value is no probability.
+    """
     if not all_probabilities(scores) or not sums_to_one(scores):
         return None
-    rows = np.arange(len(scores))
-    own = scores[rows, labels]
-    write_keys(scores, keys)
-    guess = first_highest(scores, keys)
-    top_5 = int(np.count_nonzero(in_top_5(scores, labels, own, keys))) if scores.shape[1] > TOP else 0
+    flat, rows = scores.reshape(-1), np.arange(len(scores))  # one index finds a score in a third of the time of two
+    first = rows * scores.shape[1]
+    own, here = flat[first + labels], keys[:, start : start + len(scores)]
+    write_keys(scores, here)
+    guess = first_highest(scores, here)
+    top_5 = int(np.count_nonzero(in_top_5(scores, labels, own, here))) if scores.shape[1] > TOP else 0
     predictions[:] = guess
-    keys[labels, rows] |= np.uint32(1)  # only now: above they still compare as the scores do
-    bins, confidence = top_label_bins(scores[rows, guess], guess == labels)
+    # Only now, as above the keys still compare as the scores do.
+    keys.reshape(-1)[labels * keys.shape[1] + rows + start] = own.view(np.uint32) << ONE | ONE
+    bins, confidence = top_label_bins(flat[first + guess], guess == labels)
     return Sums(
         log_loss=float(log_losses(own).sum()),
         squared_error=_squares(scores) - 2 * float(own.sum(dtype=np.float64)) + len(scores),
@@ -82,7 +87,7 @@ def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: 
 
 def write_keys(scores: Scores, keys: Keys) -> None:
     """Write the scores' bits, transposed and shifted for the label's bit (which drops the sign of -0.0)."""
-    np.left_shift(scores.view(np.uint32).T, np.uint32(1), out=keys)
+    np.left_shift(scores.view(np.uint32).T, ONE, out=keys)
 
 
 def log_losses(own: Scores) -> Floats:
@@ -106,7 +111,9 @@ def top_label_bins(confidence: Scores, right: Mask) -> tuple[Ints, Floats]:
 
 def bin_index(confidence: Floats) -> Ints:
     """Return each confidence's bin, (b / 15, (b + 1) / 15]; 0 is in the first."""
-    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    edge = confidence * BINS
+    np.ceil(edge, out=edge)
+    return np.clip(edge, 1, BINS, out=edge).astype(np.int64) - 1
 
 
 def first_highest(scores: Scores, keys: Keys) -> npt.NDArray[Any]:
@@ -125,7 +132,7 @@ def _reached(scores: Scores, own: Scores, keys: Keys) -> npt.NDArray[Any]:
     """Count in each row the scores that are at least its own class's."""
     if len(keys) > NARROW:
         return (scores >= own[:, None]).astype(np.float32) @ np.ones(len(keys), np.float32)
-    least, count = own.view(np.uint32) << np.uint32(1), np.zeros(len(scores), np.uint8)
+    least, count = own.view(np.uint32) << ONE, np.zeros(len(scores), np.uint8)
     for column in keys:
         count += column >= least
     return count

@@ -72,24 +72,29 @@ def resample_linear(influence: Influence, counts: Ints, *, resamples: int, seed:
     Of many atoms those of nearly the same influence are drawn together: they share a bin, by quantiles and by equal
     steps, so that neither the middle nor the tails get coarse (the variance inside the bins is below 1e-4 of all).
     """
+    steps = np.linspace(0, int(counts.sum()), LINEAR_BINS, endpoint=False)
     if counts.max() == 1:  # millions of samples, each for itself: no order is needed, only one copy
-        values = np.sort(influence)
-        sums, before = values, np.arange(len(values) + 1)
+        values = sums = np.sort(influence)
+        starts = _bins(values, steps.astype(np.int64))
+        together = np.diff(starts, append=len(values))
     else:
         order = np.argsort(influence)
         values, sums = influence[order], influence[order] * counts[order]
         before = np.concatenate(([0], np.cumsum(counts[order])))
-    starts = _bins(values, before)
-    together = np.diff(before[np.append(starts, len(values))])
-    means = np.add.reduceat(sums, starts, dtype=np.float64) / together
+        starts = _bins(values, np.searchsorted(before[1:], steps, side="right"))
+        together = np.diff(before[starts], append=before[-1])
+    # Some bins at a time, since all that are added up are converted.
+    ends = np.append(starts, len(sums))
+    parts = [(sums[ends[low] : ends[high]], starts[low:high] - ends[low]) for low, high in cut(len(starts), 64)]
+    means = np.concatenate([np.add.reduceat(part, begin, dtype=np.float64) for part, begin in parts]) / together
     return resample(lambda weights: means @ weights, together, resamples=resamples, seed=seed, threads=threads)
 
 
-def _bins(values: Influence, before: Ints) -> Ints:
-    """Return where bins of the ascending *values* begin; *before* (M + 1,) counts the samples before each."""
-    by_count = np.searchsorted(before[1:], np.linspace(0, before[-1], LINEAR_BINS, endpoint=False), side="right")
-    by_value = np.searchsorted(values, np.linspace(values[0], values[-1], LINEAR_BINS, endpoint=False))
-    return np.union1d(by_count, by_value)
+def _bins(values: Influence, by_count: Ints) -> Ints:
+    """Return where bins of the ascending *values* begin: those *by_count*, and as many by equal steps."""
+    # Of the values' own type, since else all of those would be converted.
+    edges = np.linspace(values[0], values[-1], LINEAR_BINS, endpoint=False, dtype=values.dtype)
+    return np.union1d(by_count, np.searchsorted(values, edges))
 
 
 def percentile_interval(estimate: float, values: Floats, confidence: float = 0.95) -> tuple[float, float] | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlflow_pt_eval.cli import build_parser
 from mlflow_pt_eval.cli.params import (
     Parser,
     alias,
@@ -155,6 +158,35 @@ def test_a_verb_s_own_options_are_known_to_the_hint(capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args(["evaluate", "--batch-sise", "3"])
     assert "did you mean --batch-size?" in capsys.readouterr().err
+
+
+def verbs_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
+    """Return the help of each verb, and of each action of a verb, in a narrow terminal."""
+    found = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, verb in action.choices.items():
+                found |= {(*words, name): verb.format_help(), **verbs_of(verb, (*words, name))}
+    return found
+
+
+def test_every_verb_s_help_ends_with_an_example_that_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on one line, however narrow the terminal, and the parser takes it."""
+    monkeypatch.setenv("COLUMNS", "40")
+    helps = verbs_of(build_parser())
+    assert {("evaluate",), ("checkpoints",), ("checkpoints", "prune")} < set(helps)
+    for words, text in helps.items():
+        example = text.strip().splitlines()[-1]
+        assert example.startswith(f"example: mlflow-pt-eval {' '.join(words)}"), text
+        assert build_parser().parse_args(shlex.split(example)[2:]).verb == words[0]
+
+
+def test_a_missing_verb_is_one_line_with_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    """Somebody who types the bare command learns how to go on."""
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args([])
+    line = "mlflow-pt-eval: the following arguments are required: VERB; --help says what they are.\n"
+    assert capsys.readouterr().err == line
 
 
 @pytest.mark.parametrize(

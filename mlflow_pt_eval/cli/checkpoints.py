@@ -11,7 +11,9 @@ from mlflow_pt_eval.cli.params import Parser, positive_int
 
 def add_parsers(verbs: Any, common: Parser) -> None:
     """Add the verb to the command line."""
-    parser: Parser = verbs.add_parser("checkpoints", help="list, verify or prune a run's checkpoints")
+    text = "list, verify or prune a run's checkpoints"
+    example = "example: mlflow-pt-eval checkpoints list 0a1b2c3d4e5f"
+    parser: Parser = verbs.add_parser("checkpoints", help=text, description=text.capitalize() + ".", epilog=example)
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     for name, run, text in (
         ("list", _list, "list a run's checkpoints"),

@@ -123,6 +123,13 @@ def optional(convert: Callable[[str], T]) -> Callable[[str], T | None]:
     return read
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Leave an example on one line: what is wrapped inside a word cannot be copied."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return indent + text if text.startswith("example: ") else super()._fill_text(text, width, indent)
+
+
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose every complaint is one line on stderr and exit status 2.
 
@@ -130,12 +137,13 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
+        super().__init__(*args, **{"allow_abbrev": False, "formatter_class": _Formatter, **kwargs})
 
     def error(self, message: str) -> NoReturn:
         """Say *message* in one line and exit with status 2."""
-        line = " ".join(message.removeprefix("argument ").split())
-        self.exit(BAD_INPUT, f"{self.prog}: {line.rstrip('.')}.\n")
+        line = " ".join(message.removeprefix("argument ").split()).rstrip(".")
+        hint = "; --help says what they are" if line.startswith("the following arguments are required") else ""
+        self.exit(BAD_INPUT, f"{self.prog}: {line}{hint}.\n")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Read *args* (by default the command line's); an option that does not exist is named, with the nearest."""

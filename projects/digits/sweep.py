@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import TextIO
 
 import mlflow
-import optuna
 import torch
-from optuna.trial import TrialState
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -34,6 +32,13 @@ from mlflow_pt_eval.tracking.store import connect
 
 import data
 from model import DigitsNet
+
+try:
+    import optuna
+    from optuna.trial import TrialState
+except ModuleNotFoundError:
+    print('sweep.py: Optuna is not installed: pip install -e ".[examples]" -c constraints.txt', file=sys.stderr)
+    sys.exit(2)
 
 MONITOR = "val_accuracy"
 PRUNED = "pruned"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mlflow_pt_eval.state.buffers import Buffers
-from mlflow_pt_eval.state.codec import decode, encode
+from mlflow_pt_eval.state.codec import encode
+from mlflow_pt_eval.state.decoding import decode
 from mlflow_pt_eval.state.differences import first_difference
 from mlflow_pt_eval.state.digest import weights_sha256
 from mlflow_pt_eval.state.generators import capture_generators, find_generators, restore_generators

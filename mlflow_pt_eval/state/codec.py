@@ -1,4 +1,4 @@
-"""What `torch.load(weights_only=True)` refuses, in a form that it takes, and back.
+"""What `torch.load(weights_only=True)` refuses, in a form that it takes; `decoding` gives it back.
 
 Tensors, numbers, text, tuples, sets, `Counter` and `OrderedDict` pass as they are, so that a checkpoint reads like
 what its owner put in. Everything else that can be kept stands as `{MARK: kind, ...}`; a type without such a form is
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlflow_pt_eval.errors import BadInput, CheckpointDamaged
+from mlflow_pt_eval.errors import BadInput
 
 MARK = "__mlflow_pt_eval__"
 
@@ -28,7 +28,7 @@ DICTS: tuple[type, ...] = (dict, OrderedDict, Counter)
 
 # The unpickler of weights_only reads integers of up to 255 bytes.
 _LARGE = 1 << 2030
-_FACTORIES: dict[str, type] = {kind.__name__: kind for kind in (int, float, str, list, dict, set, tuple, bool)}
+FACTORIES: dict[str, type] = {kind.__name__: kind for kind in (int, float, str, list, dict, set, tuple, bool)}
 
 
 class Refused(Exception):
@@ -67,23 +67,6 @@ def refusal(refused: Refused) -> BadInput:
         f"{place} is a {kind}, which a checkpoint cannot hold{refused.reason}. Let state_dict() return tensors, "
         "arrays, numbers, text and containers of them, and rebuild the rest in load_state_dict()."
     )
-
-
-def decode(value: Any) -> Any:
-    """Return what `encode` was given: new containers, and the tensors that *value* holds themselves.
-
-    CheckpointDamaged for a form that no version up to this one writes.
-    """
-    kind = type(value)
-    if kind is dict and MARK in value:
-        return _decode_marked(value)
-    if kind in DICTS:
-        return rebuild(value, decode)
-    if kind is list:
-        return [decode(item) for item in value]
-    if kind is tuple:
-        return tuple(decode(item) for item in value)
-    return value
 
 
 def encode_value(value: Any) -> Any:
@@ -158,19 +141,6 @@ def _encode_key(key: Any) -> Any:
         raise
 
 
-def rebuild(value: Any, convert: Callable[[Any], Any]) -> Any:
-    """Return a dict, OrderedDict or Counter like *value* with each item (not the keys) converted.
-
-    An OrderedDict keeps its attributes, such as the `_metadata` of a model's state_dict.
-    """
-    made = type(value)()
-    for key, item in value.items():
-        made[key] = convert(item)
-    if type(value) is OrderedDict and vars(value):
-        vars(made).update(convert(vars(value)))
-    return made
-
-
 def has_plain_keys(value: dict[Any, Any]) -> bool:
     """Say whether a mapping can stand as it is, as far as its keys go."""
     # Most have names only, which is seen at once; a training waits for this.
@@ -200,7 +170,7 @@ def _deque_form(value: deque[Any]) -> Any:
 def _defaultdict_form(value: defaultdict[Any, Any]) -> Any:
     factory = value.default_factory
     name = None if factory is None else getattr(factory, "__name__", "")
-    if name is not None and _FACTORIES.get(name) is not factory:
+    if name is not None and FACTORIES.get(name) is not factory:
         raise Refused(defaultdict, f" with the factory {factory!r}")
     return {MARK: "defaultdict", "factory": name, "value": _dict_form(dict(value))}
 
@@ -241,48 +211,4 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     defaultdict: _defaultdict_form,
     range: _range_form,
     np.ndarray: _ndarray_form,
-}
-
-
-def _decode_marked(form: dict[str, Any]) -> Any:
-    """Return what a form stands for."""
-    try:
-        return _DECODERS[form[MARK]](form)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointDamaged(
-            f"a value of the kind {form[MARK]!r} cannot be read ({type(error).__name__}: {error}). "
-            "Use the version of mlflow_pt_eval that wrote the checkpoint, or an older checkpoint."
-        ) from error
-
-
-def _decode_array(form: dict[str, Any]) -> np.ndarray[Any, Any]:
-    dtype = np.lib.format.descr_to_dtype(form["dtype"])
-    flat = np.frombuffer(form["data"].numpy().tobytes(), dtype=dtype).copy()
-    shape = form["shape"]
-    return flat.reshape(shape[::-1]).T if form["fortran"] else flat.reshape(shape)
-
-
-def _decode_dict(form: dict[str, Any]) -> Any:
-    made = {kind.__name__: kind for kind in DICTS}[form["type"]]()
-    for key, item in form["pairs"]:
-        made[decode(key)] = decode(item)
-    return made
-
-
-def _decode_defaultdict(form: dict[str, Any]) -> Any:
-    factory = None if form["factory"] is None else _FACTORIES[form["factory"]]
-    return defaultdict(factory, decode(form["value"]))
-
-
-_DECODERS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "int": lambda form: int(form["hex"], 16),
-    "bytes": lambda form: b"",
-    "dict": _decode_dict,
-    "defaultdict": _decode_defaultdict,
-    "set": lambda form: set(decode(form["items"])),
-    "frozenset": lambda form: frozenset(decode(form["items"])),
-    "deque": lambda form: deque(decode(form["items"]), form["maxlen"]),
-    "range": lambda form: range(*form["value"]),
-    "ndarray": _decode_array,
-    "scalar": lambda form: _decode_array(form)[()],
 }

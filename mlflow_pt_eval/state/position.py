@@ -10,7 +10,8 @@ from typing import Any, Literal
 from torch.utils.data import DataLoader
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.state.codec import decode, encode
+from mlflow_pt_eval.state.codec import encode
+from mlflow_pt_eval.state.decoding import decode
 from mlflow_pt_eval.state.forward import can_start_anew, discard, is_map_style, is_one_way, keeps_workers, start_later
 from mlflow_pt_eval.state.generators import capture_generators, restore_generators
 from mlflow_pt_eval.state.rng import capture_rng, preserved_rng, restore_rng

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from mlflow_pt_eval.errors import BadInput, StateMismatch
-from mlflow_pt_eval.state.codec import decode
+from mlflow_pt_eval.state.decoding import decode
 from mlflow_pt_eval.state.plans import Plan, keep_dtypes, make_plan
 from mlflow_pt_eval.state.rng import preserved_rng
 from mlflow_pt_eval.state.wrappers import looks_wrapped, unwrap, unwrapped_names

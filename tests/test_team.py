@@ -23,6 +23,7 @@ from services import SECRETS, Team, object_store, team_server
 import mlflow_pt_eval as mpe
 from mlflow_pt_eval import names
 from mlflow_pt_eval.checkpoints import verify
+from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.gates import ThresholdGate
 
 EPOCHS = 4
@@ -102,6 +103,15 @@ def test_the_main_path(member):
     weights = mpe.load_model(f"models:/{name}@champion", into=parts.model).state_dict()
     best = mpe.load_checkpoint(first.run_id, epoch=int(client.get_model_version(name, "1").tags[names.TAG_EPOCH]))
     assert all(torch.equal(weights[key], value) for key, value in best["model_state_dict"].items())
+
+
+def test_a_wrong_password_is_one_line_that_names_the_variables(member, monkeypatch):
+    """Bad input, not a riddle; and the password that was tried is not repeated."""
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "not-her-password-5a1f")
+    with pytest.raises(BadInput, match="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD") as caught:
+        mpe.promote("any", 1)
+    assert member.uri in str(caught.value)
+    assert "5a1f" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from servers import tracking_server
 
-from mlflow_pt_eval.errors import StoreBroken, StoreUnavailable
+from mlflow_pt_eval.errors import BadInput, StoreBroken, StoreUnavailable
 from mlflow_pt_eval.tracking.store import connect
 
 
@@ -59,3 +60,11 @@ def test_a_server_that_is_away_is_one_clear_error(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StoreUnavailable, match=r"http://127.0.0.1:9 does not answer"):
         connect("http://me:secret@127.0.0.1:9")
+
+
+@pytest.mark.slow
+def test_a_server_that_answers_to_another_name_only_is_said(tmp_path):
+    """MLflow refuses host names that it was not told of: the message says how to tell it."""
+    options = ["--backend-store-uri", "sqlite:///server.db", "--allowed-hosts", "another-name"]
+    with tracking_server(tmp_path, *options) as uri, pytest.raises(BadInput, match="start it with --allowed-hosts"):
+        connect(uri)

@@ -160,7 +160,21 @@ def _answering(uri: str, database: Path | None) -> Iterator[None]:
                 f"the tracking server {redact(uri)} does not answer: {_first_line(error)}. "
                 "Start it, or choose another with MLFLOW_TRACKING_URI."
             ) from error
+        if isinstance(error, MlflowException) and (refused := _refused(str(error))):
+            raise BadInput(f"the tracking server {redact(uri)} {refused}") from error
         raise
+
+
+def _refused(text: str) -> str:
+    """Say what a server's refusal means, and what to do; '' where it has not refused."""
+    if "error code 401" in text:
+        return (
+            "does not know this user name and password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to "
+            "those that its administrator has made."
+        )
+    if "error code 403" in text and "Invalid Host header" in text:
+        return "does not answer to this host name: start it with --allowed-hosts, which lists the names to answer to."
+    return ""
 
 
 def _half_made(error: Exception) -> bool:

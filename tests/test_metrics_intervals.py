@@ -9,7 +9,8 @@ import pytest
 from metric_cases import Array, several, single
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.metrics import Evaluation, estimators, evaluate_scores, intervals
+from mlflow_pt_eval.metrics import Evaluation, counts, estimators, evaluate_scores, incidence, intervals
+from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.intervals import wilson
 
 
@@ -108,3 +109,15 @@ def test_the_intervals_cover_the_truth() -> None:
     for key, share in zip(truth, np.mean(runs, axis=0), strict=True):
         assert 0.91 <= share <= 0.985, key
     assert intervals.CONFIDENCE == 0.95
+
+
+def test_the_interval_of_an_f1_over_many_small_classes_covers_the_truth() -> None:
+    """500 classes of some 10 samples: every resample's F1 is far below the data's, and the data's below the truth."""
+    rng, classes, held = np.random.default_rng(3), 500, []
+    for seed in range(60):
+        labels = rng.integers(0, classes, 10 * classes)
+        guess = np.where(rng.random(len(labels)) < 0.7, labels, rng.integers(0, classes, len(labels)))
+        of = incidence.of_confusion(counts.confusion_matrix(labels, guess, classes))
+        low, high = intervals.f1_interval(of, Draws(400, seed))
+        held.append(low <= 0.7 + 0.3 / classes <= high)
+    assert np.mean(held) >= 0.87

@@ -13,6 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BLOCK_VALUES = 1 << 18  # 1 MB of float32: what a core's second-level cache holds
+WORTH_A_THREAD = 1 << 19  # values: fewer take less time than two threads that wait for each other
 
 
 def workers(threads: int | None) -> int:
@@ -24,6 +25,11 @@ def workers(threads: int | None) -> int:
     if hasattr(os, "sched_getaffinity"):
         return min(16, len(os.sched_getaffinity(0)))
     return min(16, os.cpu_count() or 1)
+
+
+def workers_for(values: int, threads: int | None) -> int:
+    """Return `workers` of *threads*, but no more than so many *values* are worth the start of."""
+    return min(workers(threads), 1 + values // WORTH_A_THREAD)
 
 
 def cut(length: int, step: int) -> list[tuple[int, int]]:

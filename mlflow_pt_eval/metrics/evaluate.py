@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import counts
-from mlflow_pt_eval.metrics.blocks import workers
+from mlflow_pt_eval.metrics.blocks import workers, workers_for
 from mlflow_pt_eval.metrics.counts import Margins
 from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
 from mlflow_pt_eval.metrics.estimators import Draws
@@ -67,7 +67,8 @@ def evaluate_scores(
     calibration are over all decisions. BadInput for anything that is not what it has to be.
     """
     inputs = check(labels, scores, task=task, class_names=class_names)
-    evaluation = _evaluate(inputs, mean_loss(losses, loss, inputs.n_samples), curves, micro, workers(threads))
+    spread = workers_for(inputs.scores.size, threads)
+    evaluation = _evaluate(inputs, mean_loss(losses, loss, inputs.n_samples), curves, micro, spread)
     intervals = {"accuracy": accuracy_interval(evaluation.metrics["accuracy"], inputs.n_samples)}
     if bootstrap:
         intervals |= bootstrap_intervals(inputs, evaluation, Draws(bootstrap, seed, workers(threads)))

@@ -40,9 +40,14 @@ def accuracy_interval(accuracy: float, samples: int) -> tuple[float, float]:
 
 def f1_interval(of: Incidence, draws: Draws) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of the macro-averaged F1, which is always defined."""
-    interval = percentile_interval(*draw(label_metric(of, AVERAGED["f1_macro"]), draws))
+    interval = _share(percentile_interval(*draw(label_metric(of, AVERAGED["f1_macro"]), draws)))
     assert interval is not None
     return interval
+
+
+def _share(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    """Keep the interval of a metric that is a share from 0 to 1 within these."""
+    return None if interval is None else (max(0.0, interval[0]), min(1.0, interval[1]))
 
 
 def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) -> dict[str, tuple[float, float]]:
@@ -54,6 +59,6 @@ def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) ->
     found = {"f1_macro": f1_interval(atoms, draws)}
     for key in ("roc_auc", "roc_auc_macro"):
         if key in evaluation.metrics:
-            interval = percentile_interval(*draw(ranking_metric(inputs, key, threads=draws.threads), draws))
+            interval = _share(percentile_interval(*draw(ranking_metric(inputs, key, threads=draws.threads), draws)))
             found |= {} if interval is None else {key: interval}
     return found

@@ -103,12 +103,19 @@ def percentile_interval(estimate: float, values: Floats, confidence: float = 0.9
     Resamples repeat samples, so that an F1 of small classes comes out lower in most of them than in the data: as far
     as the *estimate* is off their middle, the percentiles move to the other side. Plain percentiles of an F1 over 100
     classes of 10 samples held the truth in 6 of 10 simulated data sets, these do in more than 9 (benchmarks/coverage).
+    Where the classes are so many that an end would lie beyond all resamples, which are then all but normal, it is as
+    many of their standard deviations away as it would be with more of them.
     """
     defined = values[~np.isnan(values)]
     if not len(defined):
         return None
     below = (np.count_nonzero(defined < estimate) + np.count_nonzero(defined == estimate) / 2) / len(defined)
-    shift = 2 * NORMAL.inv_cdf(min(max(below, 1 / (len(defined) + 1)), len(defined) / (len(defined) + 1)))
+    last = len(defined) / (len(defined) + 1)
+    furthest = NORMAL.inv_cdf(last)  # in standard deviations, where the last resample lies
+    shift = 2 * NORMAL.inv_cdf(min(max(below, 1 - last), last))
     half = NORMAL.inv_cdf((1 + confidence) / 2)
+    if abs(shift) + half > max(furthest, half) and defined.min() < defined.max():
+        middle, reach = 2 * estimate - float(defined.mean()), half * float(defined.std())
+        return middle - reach, middle + reach
     low, high = np.quantile(defined, [NORMAL.cdf(shift - half), NORMAL.cdf(shift + half)])
     return float(low), float(high)

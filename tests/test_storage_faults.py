@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import mlflow
@@ -19,6 +20,7 @@ from mlflow_pt_eval.errors import StorageFailed, StoreUnavailable
 from mlflow_pt_eval.tracking import store as store_room
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.store import connect
+from mlflow_pt_eval.tracking.telemetry import Telemetry
 from mlflow_pt_eval.training import recorder
 
 WAIT = mpe.ModelCheckpoint(when_busy="wait")
@@ -60,6 +62,25 @@ def test_a_full_disk_is_an_error_that_names_the_folder_and_leaves_the_older_chec
     assert set(problems.values()) == {None}
     parts = Parts()
     assert len(wrapped(parts, 6, resume=run.info.run_id).history) == 6
+
+
+class SlowAtFirst(Telemetry):
+    """Takes what it is sent only once it may, and notes it."""
+
+    may, sent = threading.Event(), []
+
+    def send(self, points):
+        self.may.wait(60)
+        super().send(points)
+        self.sent.extend((point.key, point.step) for point in points)
+
+
+def test_a_server_that_is_slow_is_sent_each_point_once(monkeypatch):
+    """Checkpoints keep a copy of what was not sent before them: to send that too would make it slower still."""
+    monkeypatch.setattr(recorder, "Telemetry", SlowAtFirst)
+    wrapped(Parts(), 4, callbacks=[WAIT], before_step=lambda epoch, _: SlowAtFirst.may.set() if epoch == 3 else None)
+    assert len(SlowAtFirst.sent) == len(set(SlowAtFirst.sent))
+    assert {step for key, step in SlowAtFirst.sent if key == "train_loss"} == set(range(32))
 
 
 class NoDeletes(Checkpoints):

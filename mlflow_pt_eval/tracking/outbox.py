@@ -132,8 +132,13 @@ class Outbox:
             self._tag(TAG_RESUMABLE, "true")
             self._is_resumable = True
         try:
-            # Points of a process that died before it could send them; those already there are not stored twice.
-            self.telemetry.send(read_points(staged / STAGED_METRICS_FILE))
+            if self.attempt is None:
+                # Points of a process that died before it could send them; those already there are not stored twice.
+                self.telemetry.send(read_points(staged / STAGED_METRICS_FILE))
+            else:
+                # Our own points before it are sent or wait in memory: to send the file's would be to send them twice,
+                # and most of all to a server that is slow already.
+                self.telemetry.flush()
             self.checkpoints.put(name, staged, verify=self.attempt is None)
         except CheckpointDamaged as error:
             self._leave_out([name], error)

@@ -150,6 +150,16 @@ class CheckpointName:
         return cls(epoch=int(found[1]), step=int(found[2]), complete=found[3] is None)
 
 
+def shard_file(rank: int, size: int) -> str:
+    """Return the name of the file that process *rank* of *size* writes of a sharded state, beside STATE_FILE."""
+    return f"shard-{rank:05d}-of-{size:05d}.pt"
+
+
+def is_of_another(file: str) -> bool:
+    """Say whether a checkpoint's file is one that another process than the first writes."""
+    return file.startswith("shard-") and not file.startswith("shard-00000-")
+
+
 # --- names from users ------------------------------------------------------------------------
 _METRIC_KEY = re.compile(r"[\w\-. :/]{1,250}")
 _REGISTRY_NAME = re.compile(r"[^/:]{1,250}")

@@ -47,7 +47,7 @@ def make_plan(name: str, live: Any, saved: Any) -> Plan:
 
 def keep_dtypes(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Give an optimizer's state the dtypes it was saved with: loading has cast it to those of the parameters."""
-    for index, parameter in _numbered(optimizer, saved):
+    for index, parameter in numbered(optimizer, saved):
         for key, value in saved["state"].get(index, {}).items():
             now = optimizer.state[parameter].get(key)
             if isinstance(value, torch.Tensor) and isinstance(now, torch.Tensor) and now.dtype != value.dtype:
@@ -127,7 +127,7 @@ def _shape_misfits(optimizer: Optimizer, saved: Mapping[str, Any]) -> Iterator[s
     """Name state that belongs to a parameter of another shape, as when the model's parts were reordered."""
     if isinstance(optimizer, _OTHER_SHAPES):
         return
-    for index, parameter in _numbered(optimizer, saved):
+    for index, parameter in numbered(optimizer, saved):
         for key, value in saved["state"].get(index, {}).items():
             shaped = isinstance(value, torch.Tensor) and value.dim() and not is_lazy(parameter)
             if shaped and value.shape != parameter.shape:
@@ -135,7 +135,7 @@ def _shape_misfits(optimizer: Optimizer, saved: Mapping[str, Any]) -> Iterator[s
                 yield f"{index}.{key} (shape {tuple(value.shape)} in the checkpoint, the parameter has {here})"
 
 
-def _numbered(optimizer: Optimizer, saved: Mapping[str, Any]) -> Iterator[tuple[int, torch.Tensor]]:
+def numbered(optimizer: Optimizer, saved: Mapping[str, Any]) -> Iterator[tuple[int, torch.Tensor]]:
     """Yield each live parameter with the number that the saved state has for it."""
     for there, here in zip(saved["param_groups"], optimizer.param_groups, strict=True):
         yield from zip(there["params"], here["params"], strict=True)

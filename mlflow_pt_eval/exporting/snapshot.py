@@ -12,6 +12,15 @@ import torch
 from torch import nn
 
 from mlflow_pt_eval.errors import RegistrationFailed, StateMismatch
+from mlflow_pt_eval.exporting.unsharding import (
+    fill_unsharded,
+    forget_sharding,
+    note_unsharded,
+    sharded_modules,
+    whole_like,
+    without_sharding,
+)
+from mlflow_pt_eval.state.sharding import is_part
 
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -22,10 +31,16 @@ def frozen_copy(model: nn.Module, weights: Mapping[str, torch.Tensor] | None = N
     """Return *model*'s copy on the CPU, in eval mode, without gradients, wrappers and the user's hooks.
 
     `DistributedDataParallel`, `DataParallel` and `torch.compile` are taken off, also from submodules. *weights*, an
-    unwrapped state dict, replaces the copy's own (strictly; StateMismatch names the keys). Weight normalisation and
-    pruning, which torch implements as hooks, stay. Errors: RegistrationFailed for a model that cannot be copied.
+    unwrapped state dict, replaces the copy's own (strictly; StateMismatch names the keys); a model that is sharded
+    over processes needs them. Weight normalisation and pruning, which torch implements as hooks, stay. Errors:
+    RegistrationFailed for a model that cannot be copied.
     """
     inner = unwrapped(model)
+    if weights is None and sharded_modules(inner):
+        raise RegistrationFailed(
+            "this process holds only a part of the model's weights, since it is sharded: register it from a "
+            "checkpoint, by RegisterBest or register_best."
+        )
     try:
         made: nn.Module = copy.deepcopy(inner, _memo(inner))
     except (TypeError, RuntimeError, AttributeError) as error:
@@ -33,6 +48,7 @@ def frozen_copy(model: nn.Module, weights: Mapping[str, torch.Tensor] | None = N
             f"a {type(inner).__name__} cannot be copied ({type(error).__name__}: {first_line(error)}); keep what "
             "cannot be copied (locks, files, generators) out of the module's attributes."
         ) from error
+    forget_sharding(made)
     if weights is not None:
         load_strictly(made, weights)
     return made.eval().requires_grad_(False)
@@ -90,9 +106,11 @@ def _memo(model: nn.Module) -> dict[int, Any]:
                 memo[id(tensor)] = _on_cpu(tensor)
         for name in _HOOKS:
             memo[id(getattr(module, name))] = _torchs_own(getattr(module, name), module, name)
+    note_unsharded(model, memo)
     wrappers = [module for module in model.modules() if _inside(module) is not None]
     for wrapper in reversed(wrappers):  # the innermost first
         memo[id(wrapper)] = copy.deepcopy(unwrapped(wrapper), memo)
+    fill_unsharded(model, memo)
     return memo
 
 
@@ -102,6 +120,8 @@ def _tensors(module: nn.Module) -> list[torch.Tensor]:
 
 
 def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    if is_part(tensor):
+        return whole_like(tensor)
     made = tensor.detach().to("cpu", copy=True)  # strides, and with them channels-last, are kept
     if isinstance(tensor, nn.Parameter) and type(tensor) is nn.Parameter:
         return nn.Parameter(made, requires_grad=False)
@@ -110,6 +130,7 @@ def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
 
 def _torchs_own(hooks: Mapping[int, Any], module: nn.Module, kind: str) -> OrderedDict[int, Any]:
     """Keep the hooks that are part of the model (weight norm, pruning); the user's could record, print or change."""
+    hooks = without_sharding(hooks)
     kept = OrderedDict((key, hook) for key, hook in hooks.items() if type(hook).__module__.startswith("torch."))
     if len(kept) < len(hooks) and "forward" in kind:
         _log.warning(

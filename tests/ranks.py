@@ -1,5 +1,7 @@
 """A training of two processes for the tests: what each runs under torchrun, and what it leaves behind to compare.
 
+With DistributedDataParallel, or, with sharded=1, with fully_shard.
+
 python -m torch.distributed.run --standalone --nproc-per-node=2 ranks.py FOLDER EPOCHS [OPTION=VALUE …]
 """
 
@@ -12,12 +14,15 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from loops import Noisy
 from torch import nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -27,11 +32,16 @@ import mlflow_pt_eval as mpe
 class Parts:
     """Everything that a training of several processes changes; each process draws random numbers of its own."""
 
-    def __init__(self, *, rows: int = 37) -> None:
+    def __init__(self, *, rows: int = 37, sharded: bool = False) -> None:
         rank = dist.get_rank() if dist.is_initialized() else 0
         torch.manual_seed(1)
         self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
-        self.model = DistributedDataParallel(self.net) if dist.is_initialized() else self.net
+        self.model = self.net
+        if sharded:
+            for module in (self.net[0], self.net[4], self.net):
+                fully_shard(module)
+        elif dist.is_initialized():
+            self.model = DistributedDataParallel(self.net)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
         torch.manual_seed(100 + rank)
         random.seed(200 + rank)
@@ -55,13 +65,27 @@ class Parts:
     def tree(self) -> dict[str, object]:
         """Return everything that must be equal, as torch.save takes it."""
         return {
-            "model": self.net.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "model": here(self.net.state_dict()),
+            "optimizer": here(self.optimizer.state_dict()),
             "python": list(random.getstate()[1]),
             "numpy": torch.from_numpy(np.random.get_state()[1].astype(np.int64)),  # noqa: NPY002
             "torch": torch.get_rng_state(),
             "private": self.train.generator.get_state(),
         }
+
+
+def here(value: Any) -> Any:
+    """Return a state with this process's part of each sharded tensor."""
+    if isinstance(value, dict):
+        return {key: here(item) for key, item in value.items()}
+    return value.detach().to_local() if isinstance(value, DTensor) else value
+
+
+def whole(value: Any) -> Any:
+    """Return a state with each sharded tensor put together; all processes call it."""
+    if isinstance(value, dict):
+        return {key: whole(item) for key, item in value.items()}
+    return value.detach().full_tensor() if isinstance(value, DTensor) else value
 
 
 def options() -> dict[str, str]:
@@ -110,9 +134,10 @@ def main() -> None:
     folder, epochs, said = Path(sys.argv[1]), int(sys.argv[2]), options()
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
+    sharded = "sharded" in said
     if "bare" in said:
-        bare(folder, epochs)
-    parts, here = Parts(rows=int(said.get("rows", 37))), Here(folder, said.get("at"))
+        bare(folder, epochs, sharded)
+    parts, here = Parts(rows=int(said.get("rows", 37)), sharded=sharded), Here(folder, said.get("at"))
     saves = mpe.ModelCheckpoint(
         monitor="val_loss" if "monitor" in said else None,
         mode="min",
@@ -141,9 +166,9 @@ def main() -> None:
     leave(folder, parts, run)
 
 
-def bare(folder: Path, epochs: int) -> None:
+def bare(folder: Path, epochs: int, sharded: bool) -> None:
     """Train without the library, but for the same `validate`."""
-    parts = Parts()
+    parts = Parts(sharded=sharded)
     for epoch in range(epochs):
         parts.sampler.set_epoch(epoch)
         parts.model.train()
@@ -157,6 +182,8 @@ def leave(folder: Path, parts: Parts, run: mpe.TrainingRun) -> None:
     """Write what this process ended with."""
     rank = dist.get_rank()
     torch.save(parts.tree(), folder / f"tree{rank}.pt")
+    together = {"model": whole(parts.net.state_dict()), "optimizer": whole(parts.optimizer.state_dict())}
+    torch.save(together, folder / f"whole{rank}.pt")
     told = {
         "run_id": run.run_id,
         "history": run.history.to_json(),
@@ -165,6 +192,10 @@ def leave(folder: Path, parts: Parts, run: mpe.TrainingRun) -> None:
     }
     (folder / f"told{rank}.json").write_text(json.dumps(told))
     dist.destroy_process_group()
+    if isinstance(parts.net, FSDPModule):
+        # With a sharded module on gloo, torch 2.13 sometimes aborts while the interpreter ends, also in a bare script.
+        sys.stderr.flush()
+        os._exit(0)
 
 
 if __name__ == "__main__":

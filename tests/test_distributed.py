@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -15,9 +16,10 @@ import mlflow_pt_eval as mpe
 from mlflow_pt_eval.distributed import Alone, alive, current
 from mlflow_pt_eval.distributed.alive import Others
 from mlflow_pt_eval.distributed.board import Board
+from mlflow_pt_eval.distributed.courier import Courier
 from mlflow_pt_eval.distributed.shares import Shares
 from mlflow_pt_eval.distributed.stopping import Stopping
-from mlflow_pt_eval.errors import BadInput, Interrupted, RankFailed
+from mlflow_pt_eval.errors import BadInput, Interrupted, RankFailed, StoreUnavailable
 from mlflow_pt_eval.names import CheckpointName
 
 
@@ -133,6 +135,70 @@ def test_shares_are_collected_and_removed(board):
         assert collecting.result(timeout=60) == [b"next"]
     second.post(str(CheckpointName(epoch=1, step=9, complete=True)), b"later")
     assert not any(board.has(f"share/{name}/1") for name in names)
+
+
+def test_a_share_may_be_late_or_none_at_all(board):
+    """Who writes a part of its own hands in its share later, from another thread, also after it has said it failed."""
+    first, second = shares(board, 0), shares(board, 1)
+    name, later = (str(CheckpointName(epoch=epoch, step=2, complete=True)) for epoch in (0, 1))
+    second.post(name, b"")
+    assert first.collect(name, epoch=0, ended=False, late=True) == [b""]
+    board.put("left", {"rank": 1, "why": "ValueError: bad", "signum": None})
+    with ThreadPoolExecutor(1) as pool:
+        collecting = pool.submit(first.collect, later, epoch=1, ended=False, late=True)
+        with pytest.raises(TimeoutError):
+            collecting.result(timeout=1.2)  # long enough to have looked for who has left
+        second.post(later, b"late")
+        assert collecting.result(timeout=60) == [b"late"]
+
+
+def couriers(board: Board, size: int) -> list[Courier]:
+    """Those of so many processes."""
+    return [Courier(others(board, rank, size)) for rank in range(size)]
+
+
+def test_rank_0_waits_until_all_parts_are_stored(board):
+    """The others store what rank 0 says, in order; notes that all have read are removed."""
+    first, second, third = couriers(board, 3)
+    one, two, three = (str(CheckpointName(epoch=epoch, step=1, complete=True)) for epoch in range(3))
+    assert second.word(one) is None
+    first.say(one, store=False)
+    first.say(two, store=True)
+    first.say(three, store=False)
+    assert [second.word(name) for name in (one, two, three)] == [False, True, False]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(first.until_stored, two, lambda: False)
+        second.tell(two)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.2)
+        third.tell(two)
+        waiting.result(timeout=60)
+    assert [second.word(name) for name in (one, two, three)] == [None, None, False]
+
+
+def test_a_part_that_cannot_be_stored_now_is_tried_again(board):
+    """The store is away for one of them, or nobody waits any more: rank 0 may come again."""
+    first, second = couriers(board, 2)
+    name = str(CheckpointName(epoch=0, step=1, complete=True))
+    first.say(name, store=True)
+    second.tell(name, "the server does not answer")
+    with pytest.raises(StoreUnavailable, match="rank 1 could not store its part .*: the server does not answer"):
+        first.until_stored(name, lambda: False)
+    with pytest.raises(StoreUnavailable, match="rank 1 has not stored its part"):
+        first.until_stored(name, lambda: True)
+    second.tell(name)
+    first.until_stored(name, lambda: False)
+
+
+def test_a_part_of_a_process_that_is_gone_is_not_waited_for(board):
+    """It is named, and the checkpoint stays without a manifest."""
+    first = couriers(board, 1)[0]
+    first._others.size = 2
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    board.put("who/1", {"host": socket.gethostname(), "pid": gone.pid, "born": 1})
+    with pytest.raises(RankFailed, match=r"rank 1 of 2 \(process \d+\) is gone without a word. Its part"):
+        first.until_stored(str(CheckpointName(epoch=0, step=1, complete=True)), lambda: False)
 
 
 def test_a_step_is_agreed_on_that_nobody_has_passed(board):

@@ -31,10 +31,10 @@ WAIT = mpe.ModelCheckpoint(when_busy="wait")
 class AwayCheckpoints(Checkpoints):
     """A store that takes no checkpoint after the first two."""
 
-    def put(self, name, staged, *, verify=False):
+    def put(self, name, staged, **how):
         if name.epoch >= 2:
             raise StoreUnavailable("the store is away")
-        super().put(name, staged, verify=verify)
+        super().put(name, staged, **how)
 
 
 class AwayTelemetry(Telemetry):

@@ -6,8 +6,9 @@ could get in between those of the user's loop, and whoever waits can say for who
 
 from __future__ import annotations
 
+from mlflow_pt_eval.distributed.courier import Courier
 from mlflow_pt_eval.distributed.ranks import Alone, Ranks
 from mlflow_pt_eval.distributed.stopping import Ask
 from mlflow_pt_eval.distributed.together import Together, current
 
-__all__ = ["Alone", "Ask", "Ranks", "Together", "current"]
+__all__ = ["Alone", "Ask", "Courier", "Ranks", "Together", "current"]

@@ -37,13 +37,21 @@ class Others:
         self.board.put(f"who/{self.rank}", me)
 
     def expect(
-        self, keys: list[str], rank: int, *, patient: bool = False, ending: bool = False, place: str = ""
+        self,
+        keys: list[str],
+        rank: int,
+        *,
+        patient: bool = False,
+        ending: bool = False,
+        leaving: bool = False,
+        place: str = "",
     ) -> str:
         """Wait for any of *keys*, which *rank* puts up; return the first of them that is there.
 
         RankFailed, naming it, if that process is gone, has failed, or (unless *patient*) takes longer than the
         process group's timeout; the same if another has failed meanwhile, and, unless all are *ending* by a signal,
-        Interrupted if one has. A long wait at a *place* is said.
+        Interrupted if one has. *leaving*: also one that has failed may still put it up, until it is gone. A long wait
+        at a *place* is said.
         """
         began, pause, looked = time.monotonic(), _SHORTEST, 0.0
         while True:
@@ -53,7 +61,10 @@ class Others:
             now = time.monotonic()
             if now - looked > 10 * _LONGEST:
                 looked = now
-                self.check(rank, ending=ending)
+                if leaving:
+                    self._check_alive(rank)
+                else:
+                    self.check(rank, ending=ending)
             if place and not patient and not self._has_said and now - began > _LONG:
                 self._has_said = True
                 _log.warning(
@@ -86,6 +97,9 @@ class Others:
                 raise RankFailed(self.said(left))
             if not ending:
                 raise Interrupted(left["signum"])
+        self._check_alive(rank)
+
+    def _check_alive(self, rank: int) -> None:
         if rank != self.rank and (how := self.gone(rank)):
             raise RankFailed(how)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mlflow_pt_eval.distributed.courier import Courier
     from mlflow_pt_eval.distributed.stopping import Ask
 
 
@@ -54,14 +55,24 @@ class Ranks:
 
     # --- the shares of a checkpoint ------------------------------------------------------------
     def post(self, name: str, share: bytes, *, epoch: int, ended: bool = False) -> None:
-        """Hand in this process's share of a checkpoint; *ended*: that at the end of its batches in *epoch*."""
+        """Hand in this process's share of a checkpoint; *ended*: that at the end of its batches in *epoch*.
 
-    def collect(self, name: str, *, epoch: int, ended: bool = False) -> list[bytes]:
-        """Return the shares of all processes but rank 0, which asks, on any one thread."""
+        An empty one says that it has none of this checkpoint.
+        """
+
+    def collect(self, name: str, *, epoch: int, ended: bool = False, late: bool = False) -> list[bytes]:
+        """Return the shares of all processes but rank 0, which asks, on any one thread.
+
+        *late* ones are handed in some time after the boundary, by another thread than the loop's.
+        """
         return []
 
     def pass_over(self, name: str) -> None:
         """Let the shares of a checkpoint go that rank 0 does not save."""
+
+    def courier(self) -> Courier | None:
+        """Return what the processes talk through of files that each stores itself; None if there is only one."""
+        return None
 
     # --- the end --------------------------------------------------------------------------------
     @property

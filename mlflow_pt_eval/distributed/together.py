@@ -13,6 +13,7 @@ import torch.distributed as dist
 
 from mlflow_pt_eval.distributed.alive import Others
 from mlflow_pt_eval.distributed.board import Board
+from mlflow_pt_eval.distributed.courier import Courier
 from mlflow_pt_eval.distributed.ranks import Alone, Ranks
 from mlflow_pt_eval.distributed.shares import Shares
 from mlflow_pt_eval.distributed.stopping import Ask, Stopping
@@ -94,13 +95,17 @@ class Together(Ranks):
         else:
             self._shares.post(name, share)
 
-    def collect(self, name: str, *, epoch: int, ended: bool = False) -> list[bytes]:
+    def collect(self, name: str, *, epoch: int, ended: bool = False, late: bool = False) -> list[bytes]:
         """See `Ranks.collect`."""
-        return self._shares.collect(name, epoch=epoch, ended=ended)
+        return self._shares.collect(name, epoch=epoch, ended=ended, late=late)
 
     def pass_over(self, name: str) -> None:
         """See `Ranks.pass_over`."""
         self._shares.pass_over(name)
+
+    def courier(self) -> Courier:
+        """See `Ranks.courier`."""
+        return Courier(self._others.another())
 
     @property
     def stopped_by(self) -> int | None:

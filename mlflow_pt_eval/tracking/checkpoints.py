@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,18 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from mlflow_pt_eval.errors import CheckpointDamaged, NotFound
 from mlflow_pt_eval.files import sha256_file, storage_errors, sync_folder
-from mlflow_pt_eval.names import CHECKPOINTS_DIR, MANIFEST_FILE, CheckpointName
+from mlflow_pt_eval.names import CHECKPOINTS_DIR, MANIFEST_FILE, CheckpointName, is_of_another
 from mlflow_pt_eval.records import FileEntry, Manifest
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What other processes store of a checkpoint: *start* lets them begin, *wait* returns once all of it is there."""
+
+    start: Callable[[], None]
+    wait: Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -73,11 +81,25 @@ class Checkpoints:
             verify_file(name, self._download(name, file, folder), entry)
         return manifest
 
-    def put(self, name: CheckpointName, staged: Path, *, verify: bool = False) -> None:
+    def fetch_file(self, manifest: Manifest, folder: Path, file: str) -> Path:
+        """Bring one of a checkpoint's files into *folder*, verified."""
+        if file not in manifest.files:
+            raise CheckpointDamaged(f"{manifest.name}: {file} is not among the files that the manifest names.")
+        path = self._download(manifest.name, file, folder)
+        verify_file(manifest.name, path, manifest.files[file])
+        return path
+
+    def put_file(self, name: CheckpointName, source: Path) -> None:
+        """Store one file of a checkpoint whose manifest another process stores."""
+        with self._storage(f"{name}/{source.name} could not be stored"):
+            self._store_file(source, name.path)
+
+    def put(self, name: CheckpointName, staged: Path, *, verify: bool = False, parts: Parts | None = None) -> None:
         """Store a staged checkpoint: what stood under its name ends first, then the payload, the manifest last.
 
         On a local store the files are moved (one write in all), elsewhere they are sent and stay staged. *verify*
         reads them first, for files that another process wrote: CheckpointDamaged, with nothing stored or ended.
+        Files that are *parts* of other processes, which store them meanwhile, are waited for.
         """
         with self._storage(f"the checkpoint {name} could not be stored"):
             manifest = _read_manifest(name, staged / MANIFEST_FILE)
@@ -85,8 +107,13 @@ class Checkpoints:
                 self._verify_staged(name, staged / file, entry)
             if MANIFEST_FILE in self._files(name):
                 self._delete(f"{name.path}/{MANIFEST_FILE}")
+            if parts is not None:
+                parts.start()
             for file in manifest.files:
-                self._store_payload(name, staged / file)
+                if parts is None or not is_of_another(file):
+                    self._store_payload(name, staged / file)
+            if parts is not None:
+                parts.wait()
             self._store_file(staged / MANIFEST_FILE, name.path)
 
     def delete(self, name: CheckpointName) -> None:

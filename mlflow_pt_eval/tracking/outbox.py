@@ -17,16 +17,21 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.errors import CheckpointDamaged, RunConflict, StoreUnavailable
 from mlflow_pt_eval.files import read_sealed, write_sealed
 from mlflow_pt_eval.names import MANIFEST_FILE, STAGING_DIR, TAG_LATEST_CHECKPOINT, TAG_RESUMABLE, CheckpointName
 from mlflow_pt_eval.tracking.attempts import Attempt, last_attempt
-from mlflow_pt_eval.tracking.checkpoints import Checkpoints
+from mlflow_pt_eval.tracking.checkpoints import Checkpoints, Parts
 from mlflow_pt_eval.tracking.runs import get_run, set_tags
 from mlflow_pt_eval.tracking.store import reaching
 from mlflow_pt_eval.tracking.telemetry import Telemetry, read_points
+
+if TYPE_CHECKING:
+    from mlflow_pt_eval.distributed import Courier
 
 STAGED_METRICS_FILE = "metrics.jsonl"
 LOCK_FILE = "lock"
@@ -55,7 +60,8 @@ class Outbox:
     """Sends a run's metrics and staged checkpoints, in order, and frees what is not to be kept.
 
     *keep* is asked, with the names of all stored checkpoints, which of them stay. *attempt* is this process's: if a
-    newer one is noted on the run, nothing is sent any more and RunConflict is raised. Without an attempt, what is sent
+    newer one is noted on the run, nothing is sent any more and RunConflict is raised. *courier* is for the parts that
+    other processes store. Without an attempt, what is sent
     was left by a process that is gone: it is verified first, and *left_out* (and said) where it is damaged.
     """
 
@@ -67,9 +73,12 @@ class Outbox:
         *,
         keep: Keep | None = None,
         attempt: Attempt | None = None,
+        courier: Courier | None = None,
     ) -> None:
         self.checkpoints, self.telemetry, self.folder = checkpoints, telemetry, folder
         self.attempt = attempt
+        self.over = threading.Event()  # set when nobody waits any more for what other processes store
+        self._courier = courier
         self.left_out: set[CheckpointName] = set()
         self._keep = keep
         self._stored: set[CheckpointName] | None = None
@@ -139,7 +148,7 @@ class Outbox:
                 # Our own points before it are sent or wait in memory: to send the file's would be to send them twice,
                 # and most of all to a server that is slow already.
                 self.telemetry.flush()
-            self.checkpoints.put(name, staged, verify=self.attempt is None)
+            self.checkpoints.put(name, staged, verify=self.attempt is None, parts=self._parts(name))
         except CheckpointDamaged as error:
             self._leave_out([name], error)
             return
@@ -159,6 +168,14 @@ class Outbox:
     def _tag(self, tag: str, value: str) -> None:
         with reaching(self.checkpoints.store, "the tags could not be set"):
             set_tags(self.checkpoints.store, self.checkpoints.run_id, {tag: value})
+
+    def _parts(self, name: CheckpointName) -> Parts | None:
+        """Return what the other processes of a training store of a checkpoint."""
+        courier = self._courier
+        if courier is None:
+            return None
+        start = partial(courier.say, str(name), store=True)
+        return Parts(start, partial(courier.until_stored, str(name), self.over.is_set))
 
     def _leave_out(self, names: Collection[CheckpointName], error: CheckpointDamaged) -> None:
         """Give up what a process that is gone has staged and what is damaged now, and that it may have been the end."""
@@ -213,6 +230,8 @@ class Outbox:
             staged = self.staged()
             for name in set(staged) - set(self._keep(staged)):
                 self._save_metrics_of(name)
+                if self._courier is not None:
+                    self._courier.say(str(name), store=False)
                 _discard(self.folder / str(name))
         finally:
             self._busy.release()

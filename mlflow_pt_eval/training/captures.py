@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from mlflow_pt_eval.distributed import Ranks
-from mlflow_pt_eval.names import CheckpointName
-from mlflow_pt_eval.state import Stateful, capture_norms, capture_rng, capture_state, tree_bytes
+from mlflow_pt_eval.names import CheckpointName, shard_file
+from mlflow_pt_eval.state import Stateful, capture_norms, capture_rng, capture_state, take_shard, tree_bytes
 from mlflow_pt_eval.training.batches import Batches
+from mlflow_pt_eval.training.payload import Contribution, Snapshot
 from mlflow_pt_eval.training.progress import Progress
-from mlflow_pt_eval.training.recorder import Snapshot
 
 
 class Captures:
@@ -20,6 +20,7 @@ class Captures:
     def __init__(self, state: Mapping[str, Stateful], progress: Progress, batches: Batches) -> None:
         self.rng: dict[str, Any] | None = None  # at the boundary between two epochs
         self.epoch_rng: dict[str, Any] | None = None  # when the epoch began
+        self.sharded = False  # whether each process holds its own part of the state
         self._state, self._progress, self._batches = state, progress, batches
 
     def begin_epoch(self) -> None:
@@ -34,8 +35,11 @@ class Captures:
 
     def share(self) -> bytes:
         """Return what this process adds to rank 0's state."""
+        return tree_bytes(self._share())
+
+    def _share(self) -> dict[str, Any]:
         progress = self._progress
-        share = {
+        return {
             "step": progress.step,
             "rng": self.rng or capture_rng(),
             "position": self._batches.position(),
@@ -43,7 +47,21 @@ class Captures:
             "account": {**progress.state(), "step": progress.step},
             "norms": capture_norms(self._state["model"]),
         }
-        return tree_bytes(share)
+
+    def contribution(self, ranks: Ranks, *, complete: bool, ended: bool = False) -> Contribution:
+        """Return the same with this process's part of a sharded state, live until it has been copied."""
+        _, shard = take_shard(capture_state(self._state))
+        return Contribution(
+            self.name(complete=complete), self._share(), shard, shard_file(ranks.rank, ranks.size), ended
+        )
+
+    def live(self, ranks: Ranks) -> dict[str, Any]:
+        """Return what this process copies at a boundary."""
+        state = capture_state(self._state)
+        if not self.sharded:
+            return state
+        rest, shard = take_shard(state)
+        return {"state": rest, "shard": shard.tensors} if ranks.is_first else shard.tensors
 
     def snapshot(self, ranks: Ranks, *, complete: bool, ended: bool = False) -> Snapshot:
         """Return the state at this boundary, live until the recorder has copied it.
@@ -63,6 +81,8 @@ class Captures:
                 "ranks": [{"position": self._batches.position(), "epoch_rng": self.epoch_rng}],
             },
         }
-        collect = partial(ranks.collect, str(name), epoch=name.epoch, ended=ended)
-        state = capture_state(self._state)
-        return Snapshot(name, account, state, progress.history, collect if ranks.several else None)
+        collect = partial(ranks.collect, str(name), epoch=name.epoch, ended=ended, late=self.sharded)
+        state, shard = capture_state(self._state), None
+        if self.sharded:
+            state, shard = take_shard(state)
+        return Snapshot(name, account, state, progress.history, collect if ranks.several else None, shard)

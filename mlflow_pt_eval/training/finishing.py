@@ -37,6 +37,8 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
         session.ranks.meet("the end of the training", None, lambda _: None)
         if not session.ranks.is_first:
             session.registered_version = session.ranks.outcome()
+            if session.contributor is not None:
+                session.contributor.release()
             return
         session.recorder.drain(_WAIT_AT_END)
         _register_all(session, session.plan.registering)
@@ -83,12 +85,19 @@ def in_one_line(error: BaseException | None) -> str:
 def end_early(session: Session, ending: Ending) -> None:
     """End a training that an error or a signal has cut; the error stays the one that the caller sees."""
     session.ranks.leave(in_one_line(ending.error), ending.signum)
+    part = session.contributor
     if session.ranks.is_first:
         _end_early(session, ending)
         session.ranks.finish(None)
     elif ending.signum is not None or isinstance(ending.error, RankFailed) or session.ranks.culprit() is not None:
+        if part is not None:
+            part.save_held()
         # torchrun ends the others as soon as one has ended: rank 0 is to have the time that it needs.
         session.ranks.until_stored(_wait(session, ending))
+    elif part is not None:
+        part.until_sent(_LEAST_WAIT)  # not longer: the others learn of the error by the end of this process
+    if part is not None:
+        part.release()
 
 
 def _end_early(session: Session, ending: Ending) -> None:
@@ -172,7 +181,7 @@ def _register(session: Session, wanted: RegisterBest) -> int | None:
         _log.warning("nothing is registered as %r: %s was never finite", wanted.name, wanted.monitor)
         return None
     run = session.recorder.run
-    loaded = load_checkpoint(run.store, run.run_id, epoch=best.epoch)
+    loaded = load_checkpoint(run.store, run.run_id, epoch=best.epoch, only=["model_state_dict"])
     return register(
         run.store,
         session.state["model"],  # type: ignore[arg-type]  # `model` is the nn.Module among the Stateful

@@ -173,7 +173,7 @@ def _checkpoint(store: Store, run_id: str, strict: bool) -> LoadedCheckpoint | N
         _log.warning("the run %s has no checkpoint: it begins at epoch 0", run_id)
         return None
     try:
-        return load_newest(checkpoints, names)
+        return load_newest(checkpoints, names, whole=False)
     except CheckpointDamaged as error:
         if strict:
             raise CheckpointDamaged(f"{error} Pass strict=False to begin at epoch 0 in this run.") from error

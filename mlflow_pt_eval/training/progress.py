@@ -187,6 +187,8 @@ def number(key: str, value: Any) -> float:
 
 def step_value(key: str, value: Any) -> Any:
     """Return a step's value as a float, or, if it lies on a device, as a copy there that can be read later."""
+    if hasattr(value, "full_tensor"):  # a sharded one, such as clip_grad_norm_ gives: read here, with all processes
+        value = value.full_tensor()
     device = getattr(value, "device", None)
     if getattr(device, "type", "cpu") == "cpu" or value.numel() != 1:
         return number(key, value)

@@ -7,18 +7,18 @@ import logging
 import platform
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from typing import Any
 
 from mlflow_pt_eval import __version__
+from mlflow_pt_eval.distributed import Courier
 from mlflow_pt_eval.errors import StoreUnavailable
 from mlflow_pt_eval.files import atomic_write_text
-from mlflow_pt_eval.names import ENVIRONMENT_FILE, MANIFEST_FILE, STATE_FILE, CheckpointName
-from mlflow_pt_eval.records import FileEntry, History, Manifest
-from mlflow_pt_eval.state import Buffers, save_tree
+from mlflow_pt_eval.names import ENVIRONMENT_FILE, MANIFEST_FILE, CheckpointName
+from mlflow_pt_eval.records import Manifest
+from mlflow_pt_eval.state import Buffers
 from mlflow_pt_eval.tracking import attempts, runs
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.outbox import STAGED_METRICS_FILE, Outbox, staging_folder
@@ -29,39 +29,29 @@ from mlflow_pt_eval.tracking.telemetry import Telemetry, write_points
 from mlflow_pt_eval.training.data_note import note_training_data
 from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.orphan import Launcher
-from mlflow_pt_eval.training.shares import join
+from mlflow_pt_eval.training.payload import Payload, Snapshot, write_payload
 from mlflow_pt_eval.writer import Job, Writer
 
 _log = logging.getLogger("mlflow_pt_eval")
 Keep = Callable[[Collection[CheckpointName]], Collection[CheckpointName]]
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The loop's state at a boundary: a small *account*, owned, and the *state*, live until it has been copied."""
-
-    name: CheckpointName
-    account: dict[str, Any]
-    state: dict[str, Any]
-    history: History
-    shares: Callable[[], list[bytes]] | None = None  # gives those of the other processes
-
-    @property
-    def tree(self) -> dict[str, Any]:
-        """What a checkpoint's file holds."""
-        return {**self.account, **self.state}
-
-
 class Recorder:
-    """Writes one training's run. Every method is for the loop's thread; what is slow happens on others."""
+    """Writes one training's run. Every method is for the loop's thread; what is slow happens on others.
 
-    def __init__(self, opening: Opening, *, keep: Keep) -> None:
+    *courier* is there where other processes hold parts of a sharded state, which they store themselves.
+    """
+
+    def __init__(self, opening: Opening, *, keep: Keep, courier: Courier | None = None) -> None:
+        self._courier = courier
         self.opening, self.run = opening, opening.run
         self.folder = staging_folder(self.run.run_id)
         self.checkpoints = Checkpoints.of(self.run.store, self.run.run_id)
         self.telemetry = Telemetry(self.run.store, self.run.run_id, self.folder / STAGED_METRICS_FILE)
         self.append = self.telemetry.append
-        self.outbox = Outbox(self.checkpoints, self.telemetry, self.folder, keep=keep, attempt=opening.attempt)
+        self.outbox = Outbox(
+            self.checkpoints, self.telemetry, self.folder, keep=keep, attempt=opening.attempt, courier=courier
+        )
         self.last_saved = time.monotonic()
         self._buffers = Buffers()
         self._held: Snapshot | None = None
@@ -129,8 +119,10 @@ class Recorder:
             _log.warning(
                 "the checkpoint %s was skipped: writing is slower than saving, and a newer one is due", replaced
             )
+            self._let_go(replaced)
         if not free:
             _log.warning("the checkpoint %s was skipped: the one before is still being written", snapshot.name)
+            self._let_go(str(snapshot.name))
             return False
         self._submit(self._copied(snapshot), must)
         return True
@@ -150,7 +142,11 @@ class Recorder:
 
     def _copied(self, snapshot: Snapshot) -> Snapshot:
         self.last_saved = time.monotonic()
-        return replace(snapshot, state=self._buffers.copy(snapshot.state))
+        return snapshot.copied(self._buffers)
+
+    def _let_go(self, name: str) -> None:
+        if self._courier is not None:
+            self._courier.say(name, store=False)
 
     def _submit(self, snapshot: Snapshot, pinned: bool) -> None:
         self._submitted = snapshot.name
@@ -160,17 +156,18 @@ class Recorder:
         """Write a snapshot to the staging folder: payload, metrics, then the manifest that makes it exist there."""
         folder = self.folder / str(snapshot.name)
         (folder / MANIFEST_FILE).unlink(missing_ok=True)
-        if snapshot.shares is not None:
-            snapshot = replace(snapshot, account=join(snapshot.account, snapshot.shares(), snapshot.name))
-        entry = save_tree(snapshot.tree, folder / STATE_FILE, needed=self._buffers.nbytes)
+        payload = write_payload(snapshot, folder, needed=self._buffers.nbytes)
+        if payload is None:
+            self._let_go(str(snapshot.name))
+            return
         # If this process dies before its points are sent, they are found beside the checkpoint that follows them.
         write_points(folder / STAGED_METRICS_FILE, self.telemetry.unsent())
-        manifest = self._manifest(snapshot, {STATE_FILE: entry})
+        manifest = self._manifest(snapshot, payload)
         atomic_write_text(folder / MANIFEST_FILE, json.dumps(manifest.to_json(), allow_nan=False))
         if self.writer.outage is not None:
             self.outbox.thin_out()
 
-    def _manifest(self, snapshot: Snapshot, files: Mapping[str, FileEntry]) -> Manifest:
+    def _manifest(self, snapshot: Snapshot, payload: Payload) -> Manifest:
         complete = snapshot.name.complete
         return Manifest(
             epoch=snapshot.name.epoch,
@@ -178,10 +175,10 @@ class Recorder:
             complete=complete,
             metrics=snapshot.history[-1].metrics if complete else {},
             history=snapshot.history,
-            files=files,
+            files=payload.files,
             versions=self._versions,
             attempt=str(self.opening.attempt.number),
-            world_size=len(snapshot.account["rng"]),
+            world_size=payload.world_size,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
@@ -220,6 +217,7 @@ class Recorder:
 
     def release(self) -> None:
         """End the threads and let go of the run; what was not sent stays in staging, what failed last is raised."""
+        self.outbox.over.set()
         self.writer.close()
         self.opening.lock.release()
         self.outbox.remove()

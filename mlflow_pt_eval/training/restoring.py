@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 from mlflow_pt_eval.distributed import Ranks
-from mlflow_pt_eval.state import RestoreReport, Stateful, restore_norms, restore_state
+from mlflow_pt_eval.state import SHARDS_KEY, RestoreReport, Stateful, restore_norms, restore_state, take_up_shards
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
 from mlflow_pt_eval.training.progress import Progress
 from mlflow_pt_eval.training.recorder import describe_versions
@@ -16,13 +19,24 @@ _log = logging.getLogger("mlflow_pt_eval")
 
 
 def restore(
-    checkpoint: LoadedCheckpoint, state: Mapping[str, Stateful], progress: Progress, ranks: Ranks, *, strict: bool
+    checkpoint: LoadedCheckpoint,
+    state: Mapping[str, Stateful],
+    progress: Progress,
+    ranks: Ranks,
+    *,
+    sharded: bool = False,
+    strict: bool,
 ) -> Share:
     """Give the live objects and the account of the training back what they were; return what is this process's own.
 
-    Random states and the place in the loader are put back later, when the epoch begins.
+    *sharded*: each process holds its own part of the state. Random states and
+    the place in the loader are put back later, when the epoch begins.
     """
     tree, name = checkpoint.tree, checkpoint.name
+    if sharded or SHARDS_KEY in tree:
+        with tempfile.TemporaryDirectory() as scratch:
+            fetch = partial(checkpoint.source().fetch_file, checkpoint.manifest, Path(scratch))
+            tree = take_up_shards(tree, state, fetch)
     report = restore_state(tree, state, strict=strict)
     share = share_in(tree, ranks.rank, ranks.size)
     if share.norms is not None:

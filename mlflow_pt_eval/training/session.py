@@ -14,7 +14,6 @@ from mlflow_pt_eval.names import CheckpointName
 from mlflow_pt_eval.state import (
     Stateful,
     capture_rng,
-    capture_state,
     restore_rng,
 )
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
@@ -23,6 +22,7 @@ from mlflow_pt_eval.training.agreeing import agree
 from mlflow_pt_eval.training.batches import Batches, Skip
 from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.captures import Captures
+from mlflow_pt_eval.training.contributor import Contributor
 from mlflow_pt_eval.training.overrides import Rehearsal
 from mlflow_pt_eval.training.progress import Progress, counted, step_value
 from mlflow_pt_eval.training.recorder import Recorder
@@ -71,6 +71,11 @@ class Session:
         return self._voice
 
     @property
+    def contributor(self) -> Contributor | None:
+        """Who writes this process's part of a sharded state, where that is not rank 0's recorder."""
+        return self._voice if isinstance(self._voice, Contributor) else None
+
+    @property
     def recorder(self) -> Recorder:
         """The open run's recorder, which rank 0 alone has."""
         voice = self.voice
@@ -84,9 +89,12 @@ class Session:
         self._voice, self._append = voice, voice.append
         if not self.ranks.is_first:
             self._batches.hide()
+        sharded = self.captures.sharded
         voice.describe(self.params)
         if checkpoint is not None:
-            self._resumed = restore(checkpoint, self.state, self.progress, self.ranks, strict=self.strict)
+            self._resumed = restore(
+                checkpoint, self.state, self.progress, self.ranks, sharded=sharded, strict=self.strict
+            )
         self._prefault_at = self.progress.step + _STEPS_UNTIL_STATE
 
     # --- epochs ----------------------------------------------------------------------------
@@ -171,13 +179,16 @@ class Session:
             self._after_batches()
 
     def _after_batches(self) -> None:
-        if self.ranks.several and not self.ranks.is_first:
-            name = self.captures.name(complete=False)
-            self.ranks.post(str(name), self.captures.share(), epoch=name.epoch, ended=True)
-        inside = self.plan.saves_inside_epochs
-        if self.ranks.is_first and (inside or (self.ranks.several and signals.pending() is not None)):
-            # With this at hand, a signal in what follows, such as a validation, loses nothing.
-            self.recorder.hold(self.captures.snapshot(self.ranks, complete=False, ended=True))
+        captures, ranks, inside = self.captures, self.ranks, self.plan.saves_inside_epochs
+        # With this at hand, a signal in what follows, such as a validation, loses nothing.
+        if isinstance(self.voice, Contributor):
+            if inside:
+                self.voice.hold(captures.contribution(ranks, complete=False, ended=True))
+        elif not ranks.is_first:
+            name = captures.name(complete=False)
+            ranks.post(str(name), captures.share(), epoch=name.epoch, ended=True)
+        elif inside or (ranks.several and not captures.sharded and signals.pending() is not None):
+            self.recorder.hold(captures.snapshot(ranks, complete=False, ended=True))
         if inside and self.watch is not None:
             self.watch.safe = True
 
@@ -223,13 +234,15 @@ class Session:
 
     def _prefault(self) -> None:
         """Have the memory of the first checkpoint made ready, now that the optimizer has a state."""
-        if self.ranks.is_first:
-            self.recorder.prefault(capture_state(self.state))
+        if isinstance(self.voice, Recorder | Contributor):
+            self.voice.prefault(self.captures.live(self.ranks))
 
     def _save(self, *, complete: bool, must: bool, wait: bool) -> None:
         """Save here: rank 0 the state, every other process its share of it."""
         captures, name = self.captures, self.captures.name(complete=complete)
-        if not self.ranks.is_first:
+        if isinstance(self.voice, Contributor):
+            self.voice.save(captures.contribution(self.ranks, complete=complete), must=must, wait=wait)
+        elif not self.ranks.is_first:
             self.ranks.post(str(name), captures.share(), epoch=name.epoch)
         elif not self.recorder.save(captures.snapshot(self.ranks, complete=complete), must=must, wait=wait):
             self.ranks.pass_over(str(name))

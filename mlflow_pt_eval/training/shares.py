@@ -8,7 +8,6 @@ from typing import Any
 
 from mlflow_pt_eval.errors import PtEvalError
 from mlflow_pt_eval.names import CheckpointName
-from mlflow_pt_eval.state import tree_of
 
 _KEYS = ("position", "epoch_rng", "account", "norms")
 
@@ -25,21 +24,20 @@ class Share:
     partial: bool
 
 
-def join(account: dict[str, Any], shares: Sequence[bytes], name: CheckpointName) -> dict[str, Any]:
+def join(account: dict[str, Any], shares: Sequence[dict[str, Any]], name: CheckpointName) -> dict[str, Any]:
     """Return rank 0's *account* with the shares of the other processes, in the order of ranks.
 
     PtEvalError if one of them stands behind a batch that rank 0's state has not seen.
     """
-    found = [tree_of(share) for share in shares]
-    for rank, share in enumerate(found, start=1):
+    for rank, share in enumerate(shares, start=1):
         if share["step"] > account["step"]:
             raise PtEvalError(
                 f"the checkpoint {name} is not saved: rank {rank} had done {share['step']} batches by then, rank 0 "
                 f"{account['step']}. Give every process the same number of batches."
             )
     progress = account["progress"]
-    ranks = [*progress["ranks"], *({key: share[key] for key in _KEYS} for share in found)]
-    return {**account, "rng": [*account["rng"], *(s["rng"] for s in found)], "progress": {**progress, "ranks": ranks}}
+    ranks = [*progress["ranks"], *({key: share[key] for key in _KEYS} for share in shares)]
+    return {**account, "rng": [*account["rng"], *(s["rng"] for s in shares)], "progress": {**progress, "ranks": ranks}}
 
 
 def share_in(tree: Mapping[str, Any], rank: int, size: int) -> Share:

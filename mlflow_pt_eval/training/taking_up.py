@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mlflow_pt_eval.distributed import Ranks
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.records import Manifest
-from mlflow_pt_eval.state import tree_bytes, tree_of
+from mlflow_pt_eval.state import check_sharding, tree_bytes, tree_of
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
-from mlflow_pt_eval.tracking.store import reaching
+from mlflow_pt_eval.tracking.checkpoints import Checkpoints
+from mlflow_pt_eval.tracking.store import connect, reaching
+from mlflow_pt_eval.training.contributor import Contributor
 from mlflow_pt_eval.training.finishing import give_up, in_one_line
 from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.recorder import Recorder
@@ -24,6 +27,7 @@ def take_up(session: Session, open_run: Callable[[], Opening]) -> None:
     try:
         if ranks.several and session.rehearsal is not None:
             raise BadInput("a rehearsal of a training is one process: start it without torchrun.")
+        session.captures.sharded = check_sharding(session.state, ranks.size)
         ranks.begin(lambda: session.progress.step)
         ranks.meet("the opening of the training", None, _nothing)
         if ranks.is_first:
@@ -39,12 +43,13 @@ def _first(session: Session, opening: Opening) -> None:
     try:
         checkpoint = opening.checkpoint
         if session.ranks.several:
-            manifest = None if checkpoint is None else checkpoint.manifest.to_json()
-            session.ranks.meet("the run", None, lambda _: {"run_id": opening.run.run_id, "manifest": manifest})
+            told = _told(opening)
+            session.ranks.meet("the run", None, lambda _: told)
             if checkpoint is not None:
                 session.ranks.send(tree_bytes(checkpoint.tree))
+        courier = session.ranks.courier() if session.captures.sharded else None
         with reaching(opening.run.store, "the training was not begun"):
-            session.open(Recorder(opening, keep=session.keep), checkpoint)
+            session.open(Recorder(opening, keep=session.keep, courier=courier), checkpoint)
         session.ranks.meet("the restored training", None, _nothing, patient=True)
         if session.rehearsal is not None:
             session.rehearsal.opened(session, opening)
@@ -53,19 +58,37 @@ def _first(session: Session, opening: Opening) -> None:
         raise
 
 
+def _told(opening: Opening) -> dict[str, Any]:
+    """Return what the other processes have to know of the run."""
+    store, checkpoint = opening.run.store, opening.checkpoint
+    with reaching(store, "the training was not begun"):
+        artifacts = Checkpoints.of(store, opening.run.run_id).artifact_uri
+    manifest = None if checkpoint is None else checkpoint.manifest.to_json()
+    return {"run_id": opening.run.run_id, "manifest": manifest, "store": store.tracking_uri, "in": artifacts}
+
+
 def _other(session: Session) -> None:
     ranks = session.ranks
     told = ranks.meet("the run", None, _nothing, patient=True)
-    session.open(Silent(told["run_id"]), _received(ranks, told["manifest"]))
+    courier = ranks.courier() if session.captures.sharded else None
+    if courier is None:
+        session.open(Silent(told["run_id"]), _received(ranks, told))
+    else:
+        session.open(Contributor(_checkpoints(told), ranks, courier), _received(ranks, told))
     ranks.meet("the restored training", None, _nothing, patient=True)
 
 
-def _received(ranks: Ranks, manifest: dict[str, Any] | None) -> LoadedCheckpoint | None:
+def _received(ranks: Ranks, told: dict[str, Any]) -> LoadedCheckpoint | None:
     """Receive the checkpoint that rank 0 has verified."""
-    if manifest is None:
+    if told["manifest"] is None:
         return None
-    read = Manifest.from_json(manifest)
-    return LoadedCheckpoint(read.name, read, tree_of(ranks.send(None)))
+    read, tree = Manifest.from_json(told["manifest"]), tree_of(ranks.send(None))
+    return LoadedCheckpoint(read.name, read, tree, partial(_checkpoints, told))
+
+
+def _checkpoints(told: dict[str, Any]) -> Checkpoints:
+    """Return where a process that is not rank 0 reads and writes its part of a sharded state."""
+    return Checkpoints(connect(told["store"]), told["run_id"], told["in"])
 
 
 def _nothing(said: list[Any]) -> None:

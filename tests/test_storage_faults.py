@@ -180,8 +180,8 @@ def test_a_server_that_goes_away_during_the_start_is_one_clear_error(monkeypatch
 class DiesBehindTheManifest(Checkpoints):
     """A store whose process is gone as soon as a checkpoint's manifest has arrived."""
 
-    def put(self, name, staged, *, verify=False):
-        super().put(name, staged, verify=verify)
+    def put(self, name, staged, **how):
+        super().put(name, staged, **how)
         raise Crash
 
 

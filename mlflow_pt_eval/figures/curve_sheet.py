@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,8 +15,9 @@ from matplotlib.lines import Line2D
 from mlflow_pt_eval.figures.labels import display_names, places_in
 from mlflow_pt_eval.figures.legends import Entry, legend_beside, legend_inside
 from mlflow_pt_eval.figures.scales import unit_square
-from mlflow_pt_eval.figures.style import MUTED, dress, figure_of, heading, place, sheet
+from mlflow_pt_eval.figures.style import MUTED, dress, figure_of, heading, place, series, sheet
 from mlflow_pt_eval.metrics.result import Evaluation, Floats, PrecisionRecallCurve, RocCurve
+from mlflow_pt_eval.wording import score
 
 NAMED: Final = 10  # curves up to which each has its own colour and label
 WORST: Final = 3  # curves that are named of more than that
@@ -26,6 +27,8 @@ DASHED: Final[dict[str, Any]] = {"color": MUTED, "linewidth": 1.0, "linestyle": 
 
 Points = tuple[Floats, Floats]
 Look = dict[str, Any]
+Curve = TypeVar("Curve", RocCurve, PrecisionRecallCurve)
+Thin = Callable[[Curve, int], Points]
 
 
 @dataclass
@@ -86,13 +89,32 @@ def open_sheet(ax: Axes | None, *, title: str, subtitle: str, x: str, y: str) ->
     return Sheet(ax, own)
 
 
+def draw_classes(
+    sheet: Sheet, evaluation: Evaluation, curves: Sequence[Curve], area: Callable[[Curve], float], thin: Thin[Curve]
+) -> list[int]:
+    """Draw a curve for each class: up to 10 in colours of their own, of more a light bundle and the lowest 3.
+
+    *area* is what a curve is named by, *thin* gives its points for so many cells of the axes. Return which are named.
+    """
+    names, chosen = curve_names(evaluation, curves), list(range(len(curves)))
+    if len(curves) > NAMED:
+        order = sorted(chosen, key=lambda k: area(curves[k]))
+        chosen, shown = order[:WORST], spread(order)
+        what = "labels" if evaluation.task == "multilabel" else "classes"
+        sheet.bundle([thin(curves[k], 200) for k in shown], bundle_label(len(shown), len(curves), what))
+        sheet.words(f"The lowest of {len(curves):,}:")
+    for index, k in enumerate(chosen):
+        sheet.line(thin(curves[k], 1000), f"{score(area(curves[k]))}  {names[k]}", **series(index))
+    return chosen
+
+
 def spread(order: Sequence[int], limit: int = BUNDLE) -> list[int]:
     """Return at most *limit* of *order*, evenly spread over it with both ends."""
     picked = np.linspace(0, len(order) - 1, min(limit, len(order))).round().astype(int)
     return [order[k] for k in picked]
 
 
-def curve_names(evaluation: Evaluation, curves: Sequence[RocCurve | PrecisionRecallCurve]) -> list[str]:
+def curve_names(evaluation: Evaluation, curves: Sequence[Curve]) -> list[str]:
     """Return the curves' labels in a legend: their classes' names, and indices where those are needed."""
     names = [curve.name for curve in curves]
     return display_names(names, 165, 9.5, indices=places_in(names, evaluation.class_names))

@@ -8,17 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlflow_pt_eval.figures.curve_sheet import (
-    DASHED,
-    NAMED,
-    WORST,
-    Points,
-    Sheet,
-    bundle_label,
-    curve_names,
-    open_sheet,
-    spread,
-)
+from mlflow_pt_eval.figures.curve_sheet import DASHED, Points, Sheet, draw_classes, open_sheet
 from mlflow_pt_eval.figures.labels import describe, drawable
 from mlflow_pt_eval.figures.style import BLUE, INK, figure_of, fit, note, series
 from mlflow_pt_eval.figures.thinning import as_steps, steps, thin_envelope
@@ -64,16 +54,8 @@ def _single(sheet: Sheet, curve: PrecisionRecallCurve) -> None:
 
 
 def _classes(sheet: Sheet, evaluation: Evaluation, curves: tuple[PrecisionRecallCurve, ...]) -> None:
-    names = curve_names(evaluation, curves)
-    chosen = list(range(len(curves)))
-    if len(curves) > NAMED:
-        order = sorted(chosen, key=lambda k: curves[k].average_precision)
-        chosen, shown = order[:WORST], spread(order)
-        what = "labels" if evaluation.task == "multilabel" else "classes"
-        sheet.bundle([_thin(curves[k], 200) for k in shown], bundle_label(len(shown), len(curves), what))
-        sheet.words(f"The lowest of {len(curves):,}:")
-    for place, k in enumerate(chosen):
-        sheet.line(_thin(curves[k]), f"{score(curves[k].average_precision)}  {names[k]}", **series(place))
+    named = draw_classes(sheet, evaluation, curves, lambda curve: curve.average_precision, _thin)
+    for place, k in enumerate(named):
         sheet.ax.plot([-0.01, 0.02], [curves[k].prevalence] * 2, marker="", **{**series(place), "linestyle": "-"})
     sheet.words("Marks at the left edge: share of\npositives, each curve's baseline")
 

@@ -8,17 +8,7 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlflow_pt_eval.figures.curve_sheet import (
-    DASHED,
-    NAMED,
-    WORST,
-    Points,
-    Sheet,
-    bundle_label,
-    curve_names,
-    open_sheet,
-    spread,
-)
+from mlflow_pt_eval.figures.curve_sheet import DASHED, Points, Sheet, draw_classes, open_sheet
 from mlflow_pt_eval.figures.labels import describe, display_names, drawable
 from mlflow_pt_eval.figures.magnifier import corner_size, magnify
 from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, fit, note, series
@@ -52,7 +42,7 @@ def roc_curve(evaluation: Evaluation, *, ax: Axes | None = None) -> Figure:
         _single(sheet, evaluation, curves[-1])
         return _finish(sheet, "")
     _averages(sheet, evaluation)
-    _classes(sheet, evaluation)
+    draw_classes(sheet, evaluation, curves, lambda curve: curve.auc, _thin)
     return _finish(sheet, "AUC")
 
 
@@ -121,19 +111,6 @@ def _averages(sheet: Sheet, evaluation: Evaluation) -> None:
     if micro is not None:
         look = {"color": MUTED, "linewidth": 2.6, "linestyle": (0, (1.6, 0.8)), "zorder": 4}
         sheet.line(_thin(micro), f"{score(micro.auc)}  micro average", **look)
-
-
-def _classes(sheet: Sheet, evaluation: Evaluation) -> None:
-    curves, what = evaluation.curves.roc, "labels" if evaluation.task == "multilabel" else "classes"
-    names = curve_names(evaluation, curves)
-    chosen = list(range(len(curves)))
-    if len(curves) > NAMED:
-        order = sorted(chosen, key=lambda k: curves[k].auc)
-        chosen, shown = order[:WORST], spread(order)
-        sheet.bundle([_thin(curves[k], 200) for k in shown], bundle_label(len(shown), len(curves), what))
-        sheet.words(f"The lowest of {len(curves):,}:")
-    for place, k in enumerate(chosen):
-        sheet.line(_thin(curves[k]), f"{score(curves[k].auc)}  {names[k]}", **series(place))
 
 
 def _thin(curve: RocCurve, cells: int = 1000) -> Points:

@@ -22,14 +22,17 @@ _UNTIL = 120.0  # seconds that any of the jobs may take
 
 
 class Job:
-    """One torchrun job of `ranks.py` in a folder; its store is that of the folder."""
+    """One torchrun job of `ranks.py` in a folder; its store is that of the folder, or the one that is given."""
 
-    def __init__(self, folder: Path, *options: str, epochs: int = EPOCHS, size: int = 2) -> None:
+    def __init__(
+        self, folder: Path, *options: str, epochs: int = EPOCHS, size: int = 2, store: str | None = None
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.size = folder, size
+        self.store = store or f"sqlite:///{folder}/mlflow.db"
         away = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT", "MLFLOW_TRACKING")
         environment = {key: value for key, value in os.environ.items() if not key.startswith(away)}
-        environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        environment["MLFLOW_TRACKING_URI"] = self.store
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={size}"]
         self.process = subprocess.Popen(
             [*command, str(HERE / "ranks.py"), str(folder), str(epochs), *options],
@@ -70,11 +73,11 @@ class Job:
     @property
     def client(self) -> mlflow.MlflowClient:
         """The job's store."""
-        return mlflow.MlflowClient(f"sqlite:///{self.folder}/mlflow.db")
+        return mlflow.MlflowClient(self.store)
 
     def run(self) -> Any:
-        """Return the only run in the store."""
-        (run,) = self.client.search_runs(["0"])
+        """Return the only run of its name in the store."""
+        (run,) = self.client.search_runs(["0"], "attributes.run_name = 'ranks'")
         return run
 
     def series(self) -> dict[str, list[tuple[int, float]]]:

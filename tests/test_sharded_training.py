@@ -99,6 +99,25 @@ def test_a_signal_saves_all_parts_at_one_step(tmp_path, long, whom):
 
 
 @pytest.mark.slow
+def test_parts_go_to_a_server_and_come_back(tmp_path, long, server):
+    """Every rank sends its part over HTTP, and fetches it for a resume; one process verifies and loads all."""
+    folder = tmp_path / "job"
+    cut = Job(folder, SHARDED, "at=batch:0:5:-1:ready", LONG, epochs=1, store=server)
+    cut.until_ready()
+    os.kill(cut.process.pid, signal.SIGTERM)
+    said = cut.end()
+    assert cut.run().info.status == "KILLED", said
+    job = Job(folder, SHARDED, "resume=auto", LONG, epochs=1, store=server).ended_well()
+    same_end(job, long)
+    mlflow.set_tracking_uri(server)
+    run_id = job.run().info.run_id
+    assert set(checkpoints.verify(run_id).values()) == {None}
+    assert (
+        first_difference(job.trees("whole")[0]["model"], dict(mpe.load_checkpoint(run_id)["model_state_dict"])) is None
+    )
+
+
+@pytest.mark.slow
 def test_a_rank_that_dies_takes_the_job_down_and_it_resumes(tmp_path, whole):
     """kill -9 of one rank: nobody hangs, the run is FAILED, and a rerun goes on."""
     folder = tmp_path / "job"

@@ -48,12 +48,11 @@ class Captures:
             "norms": capture_norms(self._state["model"]),
         }
 
-    def contribution(self, ranks: Ranks, *, complete: bool, ended: bool = False) -> Contribution:
+    def contribution(self, ranks: Ranks, *, complete: bool) -> Contribution:
         """Return the same with this process's part of a sharded state, live until it has been copied."""
         _, shard = take_shard(capture_state(self._state))
-        return Contribution(
-            self.name(complete=complete), self._share(), shard, shard_file(ranks.rank, ranks.size), ended
-        )
+        file = shard_file(ranks.rank, ranks.size)
+        return Contribution(self.name(complete=complete), self._share(), shard, file)
 
     def live(self, ranks: Ranks) -> dict[str, Any]:
         """Return what this process copies at a boundary."""

@@ -33,8 +33,6 @@ class Contributor(Silent):
         self._checkpoints, self._ranks, self._courier = checkpoints, ranks, courier
         self._folder = staging_folder(checkpoints.run_id)
         self._buffers = Buffers()
-        self._held: Contribution | None = None
-        self._submitted: CheckpointName | None = None
         self._staged: deque[tuple[CheckpointName, Path]] = deque()
         for leftover in self._folder.glob(f"epoch=*/shard-{ranks.rank:05d}-*"):
             _remove(leftover)  # rank 0 has stored what it could of an earlier attempt
@@ -51,26 +49,18 @@ class Contributor(Silent):
     def save(self, part: Contribution, *, must: bool, wait: bool) -> None:
         """Copy a part and have it written; where there is no room, the checkpoint is to be skipped by all."""
         self._writer.raise_failure()
-        self._held = None
         free, replaced = self._writer.make_room(wait=must or wait)
         if replaced is not None:
             self._ranks.post(replaced, b"", epoch=part.name.epoch)
         if not free:
             self._ranks.post(str(part.name), b"", epoch=part.name.epoch)
             return
-        self._submit(part.copied(self._buffers), must)
+        self._writer.submit(Job(str(part.name), partial(self._stage, part.copied(self._buffers)), must))
 
-    def hold(self, part: Contribution) -> None:
-        """Copy a part without writing it: `save_held` does, if it comes to that."""
-        self._writer.raise_failure()
+    def settle(self) -> None:
+        """Wait until what was saved is staged, and raise what went wrong with it."""
         self._writer.make_room(wait=True)
-        self._held = None if part.name == self._submitted else part.copied(self._buffers)
-
-    def save_held(self) -> None:
-        """Write what is held, if anything is."""
-        held, self._held = self._held, None
-        if held is not None:
-            self._submit(held, True)
+        self._writer.raise_failure()
 
     def until_sent(self, seconds: float) -> None:
         """Wait until rank 0 has had what was saved here, for so long at most."""
@@ -87,17 +77,13 @@ class Contributor(Silent):
             self._folder.parent.rmdir()
         self._writer.raise_failure()
 
-    def _submit(self, part: Contribution, pinned: bool) -> None:
-        self._submitted = part.name
-        self._writer.submit(Job(str(part.name), partial(self._stage, part), pinned))
-
     def _stage(self, part: Contribution) -> None:
         folder, share = self._folder / str(part.name), b""
         try:
             share = part.write(folder, needed=self._buffers.nbytes)
             self._staged.append((part.name, folder / part.file))
         finally:  # what failed is raised in the loop; rank 0 is not to wait for it
-            self._ranks.post(str(part.name), share, epoch=part.name.epoch, ended=part.ended)
+            self._ranks.post(str(part.name), share, epoch=part.name.epoch)
 
     def _pump(self) -> None:
         while self._staged:

@@ -14,6 +14,7 @@ from mlflow_pt_eval.registration import register
 from mlflow_pt_eval.tracking import attempts, runs
 from mlflow_pt_eval.tracking.checkpoint_trees import load_checkpoint
 from mlflow_pt_eval.training.callbacks import RegisterBest
+from mlflow_pt_eval.training.contributor import Contributor
 from mlflow_pt_eval.training.ending import Ending, ending_of, leave
 from mlflow_pt_eval.training.opening import Opening
 from mlflow_pt_eval.training.session import Session
@@ -34,6 +35,8 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
             _log_open_epoch(session)
         session.plan.require(session.progress.history)
         on_train_end()
+        if session.contributor is not None:
+            session.contributor.settle()
         session.ranks.meet("the end of the training", None, lambda _: None)
         if not session.ranks.is_first:
             session.registered_version = session.ranks.outcome()
@@ -90,14 +93,19 @@ def end_early(session: Session, ending: Ending) -> None:
         _end_early(session, ending)
         session.ranks.finish(None)
     elif ending.signum is not None or isinstance(ending.error, RankFailed) or session.ranks.culprit() is not None:
-        if part is not None:
-            part.save_held()
         # torchrun ends the others as soon as one has ended: rank 0 is to have the time that it needs.
         session.ranks.until_stored(_wait(session, ending))
     elif part is not None:
         part.until_sent(_LEAST_WAIT)  # not longer: the others learn of the error by the end of this process
     if part is not None:
+        _release(part)
+
+
+def _release(part: Contributor) -> None:
+    try:
         part.release()
+    except Exception as error:
+        _log.error("while the training was ended: %s", error)
 
 
 def _end_early(session: Session, ending: Ending) -> None:

@@ -46,7 +46,6 @@ class Contribution:
     share: dict[str, Any]
     shard: Shard
     file: str
-    ended: bool
 
     def copied(self, buffers: Buffers) -> Self:
         """Return the same in memory of its own."""
@@ -72,7 +71,9 @@ def write_payload(snapshot: Snapshot, folder: Path, *, needed: int) -> Payload |
     given = [] if snapshot.shares is None else snapshot.shares()
     if b"" in given:
         rank = given.index(b"") + 1
-        _log.warning("the checkpoint %s was skipped: rank %d is still writing the one before", snapshot.name, rank)
+        _log.warning(
+            "the checkpoint %s was skipped: rank %d is still writing the one before, or failed", snapshot.name, rank
+        )
         return None
     shares = [tree_of(share) for share in given]
     account = join(snapshot.account, shares, snapshot.name)

@@ -180,14 +180,13 @@ class Session:
 
     def _after_batches(self) -> None:
         captures, ranks, inside = self.captures, self.ranks, self.plan.saves_inside_epochs
-        # With this at hand, a signal in what follows, such as a validation, loses nothing.
-        if isinstance(self.voice, Contributor):
-            if inside:
-                self.voice.hold(captures.contribution(ranks, complete=False, ended=True))
-        elif not ranks.is_first:
+        if captures.sharded:
+            return  # who leaves a validation at once leaves the others waiting in it: they are to end it together
+        if not ranks.is_first:
             name = captures.name(complete=False)
             ranks.post(str(name), captures.share(), epoch=name.epoch, ended=True)
-        elif inside or (ranks.several and not captures.sharded and signals.pending() is not None):
+        elif inside or (ranks.several and signals.pending() is not None):
+            # With this at hand, a signal in what follows, such as a validation, loses nothing.
             self.recorder.hold(captures.snapshot(ranks, complete=False, ended=True))
         if inside and self.watch is not None:
             self.watch.safe = True

@@ -99,6 +99,17 @@ def test_a_signal_saves_all_parts_at_one_step(tmp_path, long, whom):
 
 
 @pytest.mark.slow
+def test_a_signal_in_a_validation_lets_all_ranks_end_it(tmp_path, whole):
+    """Its forward passes need all of them: the epoch is finished and saved, KILLED, and resumed bit for bit."""
+    folder = tmp_path / "job"
+    cut = Job(folder, SHARDED, "at=validation:1:0:1:term", "steps=3")
+    said = cut.end()
+    assert cut.run().info.status == "KILLED", said
+    assert cut.run().data.tags["pt_eval.latest_checkpoint"] == "epoch=0001-step=000000010"
+    same_end(Job(folder, SHARDED, "resume=auto", "steps=3").ended_well(), whole)
+
+
+@pytest.mark.slow
 def test_parts_go_to_a_server_and_come_back(tmp_path, long, server):
     """Every rank sends its part over HTTP, and fetches it for a resume; one process verifies and loads all."""
     folder = tmp_path / "job"

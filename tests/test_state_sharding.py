@@ -30,6 +30,7 @@ from mlflow_pt_eval.state import (
     take_shard,
     take_up_shards,
 )
+from mlflow_pt_eval.training.progress import step_value
 
 PATH = ["model_state_dict", "w"]
 
@@ -231,6 +232,15 @@ def test_other_kinds_of_sharding_are_refused_by_name(mesh):
         net.last.weight = nn.Parameter(distribute_tensor(torch.ones(3, 3), mesh, [placement]))
         with pytest.raises(BadInput, match=said):
             check_sharding({"model": net}, 1)
+
+
+def test_a_sharded_metric_is_read_at_once(mesh):
+    """What clip_grad_norm_ gives is read with all processes, not later on a thread of one."""
+    net, _ = build(mesh)
+    net(torch.ones(2, 3)).sum().backward()
+    norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+    assert isinstance(norm, DTensor)
+    assert step_value("grad_norm", norm) == norm.full_tensor().item()
 
 
 def test_parts_in_a_list_are_refused(mesh):

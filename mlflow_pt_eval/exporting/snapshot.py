@@ -16,11 +16,10 @@ from mlflow_pt_eval.exporting.unsharding import (
     fill_unsharded,
     forget_sharding,
     note_unsharded,
-    sharded_modules,
     whole_like,
     without_sharding,
 )
-from mlflow_pt_eval.state.sharding import is_part
+from mlflow_pt_eval.state.sharding import is_part, sharded_modules
 
 _log = logging.getLogger("mlflow_pt_eval")
 

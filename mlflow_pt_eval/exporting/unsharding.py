@@ -6,7 +6,6 @@ Sharding gives a module another class, which refuses to be copied, and leaves ea
 from __future__ import annotations
 
 import copy
-import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from mlflow_pt_eval.state.sharding import sharded_modules
+
 _STATE_KEYS = ("__composable_api_state_key", "_is_fsdp_managed_module", "_fsdp_use_orig_params")
 _HOOKS = ("_state_dict_pre_hooks", "_state_dict_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks")
-
-
-def sharded_modules(model: nn.Module) -> list[nn.Module]:
-    """Return the modules in *model* that `fully_shard` was called on."""
-    fsdp = sys.modules.get("torch.distributed.fsdp")  # where nobody has loaded it, there is none
-    return [] if fsdp is None else [module for module in model.modules() if isinstance(module, fsdp.FSDPModule)]
 
 
 def note_unsharded(model: nn.Module, memo: dict[int, Any]) -> None:

@@ -45,6 +45,12 @@ def is_part(value: object) -> bool:
     return isinstance(value, torch.Tensor) and tensors is not None and isinstance(value, tensors.DTensor)
 
 
+def sharded_modules(model: nn.Module) -> list[nn.Module]:
+    """Return the modules in *model* that `fully_shard` was called on."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return [] if fsdp is None else [module for module in model.modules() if isinstance(module, fsdp.FSDPModule)]
+
+
 def check_sharding(state: Mapping[str, Stateful], size: int) -> bool:
     """Return whether modules of *state* are sharded over the *size* processes; BadInput if in a way not known here."""
     found = False
@@ -82,10 +88,13 @@ def _check_module(key: str, module: nn.Module, size: int) -> bool:
     for inner in module.modules():
         if type(inner).__name__ == "FullyShardedDataParallel":
             raise BadInput(f"state[{key!r}] holds a FullyShardedDataParallel, the older kind of sharding. {_WORKS}")
+    by_fsdp = sharded_modules(module)
+    if not by_fsdp and not any(map(is_part, (*module.parameters(), *module.buffers()))):
+        return False
     parts = {name: value for name, value in module.state_dict().items() if is_part(value)}
     for name, value in parts.items():
         _check_part(f"state[{key!r}]: {name}", value, size)
-    if parts and not any(_is_fully_sharded(inner) for inner in module.modules()):
+    if parts and not by_fsdp:
         raise BadInput(f"state[{key!r}] is sharded by something else than fully_shard. {_WORKS}")
     return bool(parts)
 
@@ -96,12 +105,6 @@ def _check_part(name: str, value: Any, size: int) -> None:
     mesh, placements = value.device_mesh, value.placements
     if mesh.ndim != 1 or mesh.size() != size or type(placements[0]) is not Sharded:
         raise BadInput(f"{name} lies on a mesh {tuple(mesh.shape)} of {size} processes as {placements}. {_WORKS}")
-
-
-def _is_fully_sharded(module: nn.Module) -> bool:
-    from torch.distributed.fsdp import FSDPModule
-
-    return isinstance(module, FSDPModule)
 
 
 def _without(value: Any, path: Path, wholes: dict[str, tuple[Path, Any]]) -> Any:

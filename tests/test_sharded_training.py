@@ -208,6 +208,9 @@ def test_the_best_epoch_becomes_one_whole_version(tmp_path, here):
     plain.load_state_dict(saved)
     x = torch.randn(5, 4)
     assert torch.equal(loaded(x), plain.eval()(x))
+    again = mpe.register_best(run_id, "again", model=plain, input_example=x)
+    digest = client.get_model_version("again", str(again)).tags["pt_eval.weights_sha256"]
+    assert digest == version.tags["pt_eval.weights_sha256"]
 
 
 @pytest.mark.slow

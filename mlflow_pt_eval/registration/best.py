@@ -73,7 +73,7 @@ def _best_checkpoint(store: Store, run_id: str, monitor: str, mode: names.Mode) 
     kept = History(tuple(record for record in history if record.epoch in manifests))
     while (record := kept.best(monitor, mode)) is not None:
         try:
-            checkpoint = load(Checkpoints.of(store, run_id), manifests[record.epoch].name)
+            checkpoint = load(Checkpoints.of(store, run_id), manifests[record.epoch].name, only=["model_state_dict"])
         except (CheckpointDamaged, UnsafeFile) as error:
             _log.warning("checkpoint passed over: %s", error)
             kept = History(tuple(other for other in kept if other.epoch != record.epoch))

@@ -43,7 +43,8 @@ class TrainingRun:
     *progress*: a bar on a terminal ("auto"), always or never.
 
     Under torchrun every process opens it, after `init_process_group`: rank 0 alone talks to MLflow, all of them agree
-    on the history, on when to save, and on the end; RankFailed names a process that fails or does not answer.
+    on the history, on when to save, and on the end; RankFailed names a process that fails or does not answer. Of a
+    model that is sharded by torch's `fully_shard`, each writes and stores its own part of a checkpoint.
 
     Errors: BadInput for arguments, NotFound, CheckpointDamaged and StateMismatch on a resume, RunConflict if another
     process works on the run, StoreUnavailable if the server is away at the start or, when all is done, still.

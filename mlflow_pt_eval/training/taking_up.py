@@ -64,7 +64,7 @@ def _told(opening: Opening) -> dict[str, Any]:
     with reaching(store, "the training was not begun"):
         artifacts = Checkpoints.of(store, opening.run.run_id).artifact_uri
     manifest = None if checkpoint is None else checkpoint.manifest.to_json()
-    return {"run_id": opening.run.run_id, "manifest": manifest, "store": store.tracking_uri, "in": artifacts}
+    return {"run_id": opening.run.run_id, "manifest": manifest, "artifacts": artifacts}
 
 
 def _other(session: Session) -> None:
@@ -88,7 +88,8 @@ def _received(ranks: Ranks, told: dict[str, Any]) -> LoadedCheckpoint | None:
 
 def _checkpoints(told: dict[str, Any]) -> Checkpoints:
     """Return where a process that is not rank 0 reads and writes its part of a sharded state."""
-    return Checkpoints(connect(told["store"]), told["run_id"], told["in"])
+    # By this process's own settings: the other's URI may hold a password.
+    return Checkpoints(connect(), told["run_id"], told["artifacts"])
 
 
 def _nothing(said: list[Any]) -> None:

@@ -113,11 +113,17 @@ def test_the_chart_view_has_image_panels(page, evaluated):
         client.delete_tag(run, "mlflow.parentRunId")
     page.goto(f"{evaluated['uri']}/#/experiments/{evaluated['experiment']}/runs?compareRunsMode=CHART")
     page.get_by_placeholder("Search metric charts").fill("confusion_matrix")  # the other panels stand above it
-    page.get_by_text("confusion_matrix", exact=True).first.wait_for()
+    panel = page.get_by_text("confusion_matrix", exact=True).first
+    panel.wait_for()
+    assert panel.is_visible()
 
 
 def test_the_version_page_shows_where_it_came_from_and_how_good_it_is(page, evaluated):
     """MLflow shows no metrics there, so the tags do."""
     page.goto(f"{evaluated['uri']}/#/models/seen/versions/2")
     for tag in ("pt_eval.test_accuracy", "pt_eval.dataset_digest", "pt_eval.epoch", "pt_eval.weights_sha256"):
-        page.get_by_text(tag, exact=True).wait_for()
+        shown = page.get_by_text(tag, exact=True)
+        shown.wait_for()
+        assert shown.is_visible()
+    version = mlflow.MlflowClient(evaluated["uri"]).get_model_version("seen", "2")
+    assert page.get_by_text(version.tags["pt_eval.test_accuracy"], exact=True).first.is_visible()

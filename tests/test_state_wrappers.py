@@ -65,7 +65,9 @@ def test_any_wrapping_restores_into_any_other(old, new):
 def test_the_state_loads_into_the_bare_class_by_hand():
     """`load_state_dict(torch.load(...)["model_state_dict"])` is all that a person needs."""
     tree = capture_state({"model": compiled(parallel(Net(1)))})
-    Net(2).load_state_dict(tree["model_state_dict"], strict=True)
+    net = Net(2)
+    net.load_state_dict(tree["model_state_dict"], strict=True)
+    assert first_difference(dict(net.state_dict()), dict(Net(1).state_dict())) is None
 
 
 def test_distributed_data_parallel_is_a_wrapper(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,10 +19,10 @@ from mlflow_pt_eval.distributed import Alone, Courier
 from mlflow_pt_eval.distributed.alive import Others
 from mlflow_pt_eval.distributed.board import Board
 from mlflow_pt_eval.errors import StorageFailed, StoreUnavailable
-from mlflow_pt_eval.names import CheckpointName, shard_file
-from mlflow_pt_eval.records import History
+from mlflow_pt_eval.names import MANIFEST_FILE, STATE_FILE, CheckpointName, shard_file
+from mlflow_pt_eval.records import FileEntry, History, Manifest
 from mlflow_pt_eval.state import Shard, load_tree, tree_of
-from mlflow_pt_eval.tracking.checkpoints import Checkpoints
+from mlflow_pt_eval.tracking.checkpoints import Checkpoints, Parts
 from mlflow_pt_eval.tracking.outbox import staging_folder
 from mlflow_pt_eval.tracking.store import connect
 from mlflow_pt_eval.training.contributor import Contributor
@@ -174,3 +175,33 @@ def test_a_checkpoint_without_one_part_is_none(tmp_path, caplog):
     assert write_payload(snapshot, tmp_path / "staged", needed=0) is None
     assert "was skipped: rank 1 is still writing the one before, or failed" in caplog.text
     assert not (tmp_path / "staged").exists()
+
+
+def staged(folder: Path) -> Path:
+    """Rank 0's files of a checkpoint, whose manifest names the part of another process, too."""
+    snapshot = Snapshot(part(0).name, {"rng": [0], "progress": {"ranks": []}}, {}, History(), None, part(0).shard)
+    payload = write_payload(snapshot, folder, needed=0)
+    files = {**payload.files, FILE: FileEntry("0" * 64, 1)}
+    manifest = Manifest(epoch=0, step=1, complete=True, history=History(), files=files)
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest.to_json()))
+    return folder
+
+
+def test_the_manifest_comes_after_all_parts(tmp_path):
+    """What stood there ends before any part of the new one comes, and nothing is whole until all are there."""
+    checkpoints, name = Checkpoints(connect(), RUN, (tmp_path / "artifacts").as_uri()), part(0).name
+    folder, seen = tmp_path / "artifacts" / name.path, []
+    folder.mkdir(parents=True)
+    (folder / MANIFEST_FILE).write_text("the one before")
+
+    def look() -> None:
+        seen.append({path.name for path in folder.iterdir()})
+        if len(seen) == 2:
+            raise StoreUnavailable("rank 1 has not stored its part yet")
+
+    with pytest.raises(StoreUnavailable):
+        checkpoints.put(name, staged(tmp_path / "staged"), parts=Parts(look, look))
+    checkpoints.put(name, tmp_path / "staged", parts=Parts(look, look))
+    own = {STATE_FILE, shard_file(0, 1)}
+    assert seen == [set(), own, own, own]
+    assert checkpoints.committed() == [name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from mlflow_pt_eval.distributed import Alone, Courier
 from mlflow_pt_eval.distributed.alive import Others
 from mlflow_pt_eval.distributed.board import Board
-from mlflow_pt_eval.errors import StorageFailed, StoreUnavailable
+from mlflow_pt_eval.errors import CheckpointDamaged, StorageFailed, StoreUnavailable
 from mlflow_pt_eval.names import MANIFEST_FILE, STATE_FILE, CheckpointName, shard_file
 from mlflow_pt_eval.records import FileEntry, History, Manifest
 from mlflow_pt_eval.state import Shard, load_tree, tree_of
@@ -177,14 +178,39 @@ def test_a_checkpoint_without_one_part_is_none(tmp_path, caplog):
     assert not (tmp_path / "staged").exists()
 
 
-def staged(folder: Path) -> Path:
+def staged(folder: Path, sha256: str = "0" * 64) -> Path:
     """Rank 0's files of a checkpoint, whose manifest names the part of another process, too."""
     snapshot = Snapshot(part(0).name, {"rng": [0], "progress": {"ranks": []}}, {}, History(), None, part(0).shard)
     payload = write_payload(snapshot, folder, needed=0)
-    files = {**payload.files, FILE: FileEntry("0" * 64, 1)}
+    files = {**payload.files, FILE: FileEntry(sha256, 1)}
     manifest = Manifest(epoch=0, step=1, complete=True, history=History(), files=files)
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest.to_json()))
     return folder
+
+
+class Remote(Checkpoints):
+    """A store that is no local folder, as far as it says."""
+
+    folder = None
+
+
+@pytest.mark.parametrize("kind", [Checkpoints, Remote])
+@pytest.mark.parametrize("content", [b"x", b"y", None])
+def test_a_part_that_its_process_had_stored_already_counts(tmp_path, kind, content):
+    """The job died before the manifest came: what is staged is stored later, if the part is there and the right one."""
+    checkpoints, name = kind(connect(), RUN, (tmp_path / "artifacts").as_uri()), part(0).name
+    if content is not None:
+        (tmp_path / "part").mkdir()
+        (tmp_path / "part" / FILE).write_bytes(content)
+        checkpoints.put_file(name, tmp_path / "part" / FILE)
+    folder = staged(tmp_path / "staged", hashlib.sha256(b"x").hexdigest())
+    if content == b"x":
+        checkpoints.put(name, folder, verify=True)
+        assert checkpoints.committed() == [name]
+    else:
+        with pytest.raises(CheckpointDamaged, match=f"{FILE} (is missing|has changed)"):
+            checkpoints.put(name, folder, verify=True)
+        assert checkpoints.committed() == []
 
 
 def test_the_manifest_comes_after_all_parts(tmp_path):

@@ -142,18 +142,18 @@ class Checkpoints:
         return self._repository().list_artifacts(path) or []
 
     def _store_payload(self, name: CheckpointName, source: Path) -> None:
-        if self.folder is None or source.exists():
+        if source.exists():
             self._store_file(source, name.path)
-        elif not (self.folder / name.path / source.name).is_file():  # it was not moved there before, either
+        elif source.name not in self._files(name):  # it was not stored before, either
             raise CheckpointDamaged(f"{name}: {source.name} is missing.")
 
     def _verify_staged(self, name: CheckpointName, source: Path, entry: FileEntry) -> None:
-        if self.folder is not None and not source.exists():
-            # A process that died between two files has moved this one already.
-            source = self.folder / name.path / source.name
-        if not source.is_file():
-            raise CheckpointDamaged(f"{name}: {source.name} is missing.")
-        verify_file(name, source, entry)
+        if source.is_file():
+            verify_file(name, source, entry)
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            # A process that died between two files has stored this one already.
+            verify_file(name, self._download(name, source.name, Path(scratch)), entry)
 
     def _store_file(self, source: Path, path: str) -> None:
         if self.folder is None:

@@ -55,7 +55,7 @@ def test_everybody_hears_the_same_record():
     for rank, progress in enumerate(ranks):
         progress.begin_epoch(0)
         for i in range(2 + rank):
-            progress.mean("train_loss").add(float(10 * rank + i))
+            progress.add("train_loss", float(10 * rank + i))
             progress.step += 1
         progress.log({"lr": 0.1, "val_loss": MeanOf(float(rank), 1 + rank)})
     agreed = agree([said(ranks[0]), said(ranks[1], stop="enough", signum=15, last=True)])
@@ -74,6 +74,6 @@ def test_a_key_is_logged_one_way_on_all_ranks():
     one.begin_epoch(0)
     two.begin_epoch(0)
     one.log({"loss": 1.0})
-    two.mean("loss").add(1.0)
+    two.add("loss", 1.0)
     with pytest.raises(BadInput, match="'loss' was logged by run.log on one rank and by run.log_step on another"):
         agree([said(one), said(two)])

@@ -16,7 +16,7 @@ class WhileTheLoopGoesOn(Telemetry):
         super().send(points)
         self.calls += 1
         if self.calls <= 5:
-            self.append(("late", 1.0, self.calls, 0.0))
+            self.append(({"late": 1.0}, self.calls, 0.0))
 
 
 def test_a_loop_that_keeps_logging_is_sent_what_is_there_and_no_more(tmp_path):
@@ -25,7 +25,7 @@ def test_a_loop_that_keeps_logging_is_sent_what_is_there_and_no_more(tmp_path):
     run_id = create_run(store, {}, "telemetry").run_id
     telemetry = WhileTheLoopGoesOn(store, run_id, tmp_path / "spill")
     for step in range(1500):
-        telemetry.append(("early", 0.5, step, 0.0))
+        telemetry.append(({"early": 0.5}, step, 0.0))
     telemetry.flush()
     assert telemetry.calls == 2  # a thousand points a call
     assert sorted(point.key for point in stored_points(store, run_id)) == ["early"] * 1500

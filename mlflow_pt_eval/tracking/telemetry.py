@@ -7,7 +7,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,8 @@ class Point(NamedTuple):
     timestamp: int
 
 
-Pending = tuple[str, Any, int, float]  # key, a number or a one-element tensor that is read later, step, seconds
+# What was logged at one moment: numbers, or one-element tensors that are read later; the step; seconds.
+Pending = tuple[Mapping[str, Any], int, float]
 
 
 class Telemetry:
@@ -54,7 +55,7 @@ class Telemetry:
     def unsent(self) -> list[Point]:
         """Return what waits in memory, what is just being sent included."""
         # Copying a deque is one step for the interpreter, so the loop may append meanwhile.
-        return [Point(key, float(value), step, int(at * 1000)) for key, value, step, at in list(self._pending)]
+        return _points(list(self._pending))
 
     def remember_stored(self, first: int) -> None:
         """Read the points that the run already holds from a step or epoch on, so that none is stored twice."""
@@ -75,9 +76,9 @@ class Telemetry:
                     self.spill.unlink()
                 # Only what is there now: a loop that logs faster than the server answers would keep this going for
                 # ever, a request for every few points, and the checkpoints behind it waiting.
-                for batch in _batches(self.unsent()):
-                    self.send(batch)
-                    self._forget(len(batch))
+                for moments in _groups(list(self._pending)):
+                    self.send(_points(moments))
+                    self._forget(len(moments))
             except StoreUnavailable:
                 if len(self._pending) > _MOST_IN_MEMORY:
                     self._stash()
@@ -97,11 +98,11 @@ class Telemetry:
                 self.store.client.log_batch(self.run_id, metrics=metrics, synchronous=True)
 
     def _stash(self) -> None:
-        points = self.unsent()
-        if points:
+        moments = list(self._pending)
+        if moments:
             before = read_points(self.spill) if self.spill.exists() else []
-            write_points(self.spill, [*before, *points])
-            self._forget(len(points))
+            write_points(self.spill, [*before, *_points(moments)])
+            self._forget(len(moments))
 
     def _forget(self, count: int) -> None:
         for _ in range(count):
@@ -118,6 +119,25 @@ class Telemetry:
                 *(point.key, point.step, point.value, before),
             )
         return False
+
+
+def _points(moments: Iterable[Pending]) -> list[Point]:
+    points = []
+    for metrics, step, at in moments:
+        points += [Point(key, float(value), step, int(at * 1000)) for key, value in metrics.items()]
+    return points
+
+
+def _groups(moments: list[Pending]) -> Iterator[list[Pending]]:
+    """Cut moments into groups of about as many points as one request takes."""
+    start = points = 0
+    for place, (metrics, _, _) in enumerate(moments):
+        if points and points + len(metrics) > _BATCH:
+            yield moments[start:place]
+            start, points = place, 0
+        points += len(metrics)
+    if start < len(moments):
+        yield moments[start:]
 
 
 def _batches(points: list[Point]) -> list[list[Point]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mlflow_pt_eval.errors import BadInput
@@ -57,9 +57,10 @@ class Progress:
         self.in_batches = False  # at this moment
         self._log: dict[str, float] = {}
         self._counts: dict[str, float | None] = {}  # of how many samples each of those is a mean, where that is known
-        self.means: dict[str, Mean] = {}
+        self._means: dict[str, Mean] = {}
+        self.taken: list[Mapping[str, float]] = []  # of `run.log_step`, not yet in the means
         self._log_keys: set[str] = set()
-        self._step_keys: set[str] = set()
+        self.step_keys: set[str] = set()
 
     def begin_epoch(self, epoch: int) -> None:
         """Open an epoch; a half-done one keeps what it had logged."""
@@ -69,17 +70,34 @@ class Progress:
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Take `run.log`'s values: the last value of an epoch wins."""
         for key, value in metrics.items():
-            self._own(key, self._log_keys, self._step_keys, "log")
+            self._own(key, self._log_keys, self.step_keys, "log")
             value, count = counted(key, value)
             self._log[key], self._counts[key] = number(key, value), count
 
-    def mean(self, key: str) -> Mean:
-        """Return the epoch's mean of one of `run.log_step`'s keys."""
-        mean = self.means.get(key)
-        if mean is None:
-            self._own(key, self._step_keys, self._log_keys, "log_step")
-            mean = self.means[key] = Mean()
-        return mean
+    def own_step_keys(self, keys: Iterable[str]) -> None:
+        """Note names that `run.log_step` uses."""
+        for key in keys:
+            self._own(key, self.step_keys, self._log_keys, "log_step")
+
+    def add(self, key: str, value: Any, count: float = 1) -> None:
+        """Add to the epoch's mean of one of `run.log_step`'s keys, behind what was taken before."""
+        self.means.setdefault(key, Mean()).add(value, count)
+
+    @property
+    def means(self) -> dict[str, Mean]:
+        """The epoch's means of `run.log_step`'s keys."""
+        self.settle()
+        return self._means
+
+    def settle(self) -> None:
+        """Add what was taken to the means."""
+        means = self._means
+        for metrics in self.taken:
+            for key, value in metrics.items():
+                if key not in means:
+                    means[key] = Mean()
+                means[key].add(value)
+        self.taken.clear()
 
     def _own(self, key: str, mine: set[str], others: set[str], way: str) -> None:
         if key in mine:
@@ -116,9 +134,9 @@ class Progress:
         """Take what all processes agree on in the place of one's own."""
         self._log = {key: value for key, (value, _) in agreed["log"].items()}
         self._counts = {key: count for key, (_, count) in agreed["log"].items()}
-        self.means = {key: Mean(total, count) for key, (total, count) in agreed["means"].items()}
+        self._means = {key: Mean(total, count) for key, (total, count) in agreed["means"].items()}
         self._log_keys.update(self._log)
-        self._step_keys.update(self.means)
+        self.step_keys.update(self._means)
         self.step = agreed["step"]
 
     def end_epoch(self) -> EpochRecord:
@@ -126,7 +144,7 @@ class Progress:
         record = self.record()
         self.history = self.history.plus(record)
         self.epoch, self.epoch_open = self.epoch + 1, False
-        self._log, self._counts, self.means = {}, {}, {}
+        self._log, self._counts, self._means = {}, {}, {}
         return record
 
     def loss(self) -> float | None:
@@ -142,7 +160,7 @@ class Progress:
             "counts": {key: count for key, count in self._counts.items() if count is not None},
             "means": {key: mean.state() for key, mean in self.means.items()},
             "log_keys": sorted(self._log_keys),
-            "step_keys": sorted(self._step_keys),
+            "step_keys": sorted(self.step_keys),
         }
 
     def restore(self, state: Mapping[str, Any] | None, *, history: History, epoch: int, step: int) -> None:
@@ -156,8 +174,8 @@ class Progress:
         self.step = state.get("step", step)
         self._log = dict(state["log"])
         self._counts = dict(state.get("counts", {}))
-        self.means = {key: Mean(float(total), count) for key, (total, count) in state["means"].items()}
-        self._log_keys, self._step_keys = set(state["log_keys"]), set(state["step_keys"])
+        self._means = {key: Mean(float(total), count) for key, (total, count) in state["means"].items()}
+        self._log_keys, self.step_keys = set(state["log_keys"]), set(state["step_keys"])
 
 
 def counted(key: str, value: Any) -> tuple[Any, float | None]:

@@ -101,7 +101,7 @@ class Recorder:
 
     def point(self, key: str, value: Any, step: int) -> None:
         """Log one point of a metric."""
-        self.append((key, value, step, time.time()))
+        self.append(({key: value}, step, time.time()))
 
     def prefault(self, state: dict[str, Any]) -> None:
         """Have the memory made ready that a copy of *state* takes; what a copy lies in already is left alone."""

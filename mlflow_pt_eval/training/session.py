@@ -33,6 +33,7 @@ from mlflow_pt_eval.training.voices import Voice
 if TYPE_CHECKING:
     from mlflow_pt_eval.training.run import TrainingRun
 
+_MOST_TAKEN = 4096  # steps whose metrics wait to be added to the means
 _STEPS_UNTIL_STATE = 2  # optimizers make their state in the first step; the memory for its copies is made ready then
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -60,7 +61,7 @@ class Session:
         self._append: Callable[[Pending], None] = lambda _: self.voice.append(_)  # raises until it is open
         self._batches = Batches(progress_bar)
         self.captures = Captures(self.state, self.progress, self._batches)
-        self._prefault_at = _STEPS_UNTIL_STATE
+        self._look_at, self._prefault = _STEPS_UNTIL_STATE, True
         self._resumed: Share | None = None  # what to go on from, until its epoch has begun
 
     @property
@@ -95,7 +96,7 @@ class Session:
             self._resumed = restore(
                 checkpoint, self.state, self.progress, self.ranks, sharded=sharded, strict=self.strict
             )
-        self._prefault_at = self.progress.step + _STEPS_UNTIL_STATE
+        self._look_at = self.progress.step + _STEPS_UNTIL_STATE
 
     # --- epochs ----------------------------------------------------------------------------
 
@@ -169,9 +170,7 @@ class Session:
         source = self._batches.first(loader, skip, progress.epoch) if first else self._batches.further(loader)
         for batch in source:
             yield batch
-            progress.step += 1
-            if progress.step == self._prefault_at:
-                self._prefault()
+            self._count_step()
             if first:
                 self._between_batches()
         progress.in_batches = False
@@ -214,27 +213,46 @@ class Session:
             self.ranks.ask_to_save()
         return due and not self.ranks.several
 
-    def log_step(self, metrics: Mapping[str, Any]) -> None:
-        """Take the step's metrics. Straight, as each further call costs a training that has filled the caches."""
-        progress, step, now = self.progress, self.progress.step, time.time()
-        if progress.uses_batches and not progress.in_batches and step:
-            step -= 1  # what is logged after an epoch's last batch belongs to that one, not to the next epoch's first
-        for key, value in metrics.items():
-            count: float | None = 1
-            if type(value) is not float:
-                value, count = counted(key, value)
-                value = value if type(value) is float else step_value(key, value)
-            (progress.means.get(key) or progress.mean(key)).add(value, 1 if count is None else count)
-            self._append((key, value, step, now))
-        if not progress.uses_batches:
-            progress.step += 1
-            if progress.step == self._prefault_at:
-                self._prefault()
+    def log_step(self, metrics: dict[str, Any]) -> None:
+        """Take the step's metrics.
 
-    def _prefault(self) -> None:
-        """Have the memory of the first checkpoint made ready, now that the optimizer has a state."""
-        if isinstance(self.voice, Recorder | Contributor):
-            self.voice.prefault(self.captures.live(self.ranks))
+        Straight, and with all that can wait left for later: each further call costs a training that has filled the
+        caches.
+        """
+        progress = self.progress
+        for key, value in metrics.items():
+            if type(value) is not float or key not in progress.step_keys:
+                metrics = self._read(metrics)
+                break
+        else:
+            progress.taken.append(metrics)
+        step = progress.step
+        if not progress.uses_batches:
+            self._count_step()
+        elif not progress.in_batches and step:
+            step -= 1  # what is logged after an epoch's last batch belongs to that one, not to the next epoch's first
+        self._append((metrics, step, time.time()))
+
+    def _read(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Read a step's metrics that are new or no floats, and add them to the means; what is on a device can wait."""
+        self.progress.own_step_keys(metrics)
+        found = {}
+        for key, given in metrics.items():
+            value, count = counted(key, given)
+            found[key] = value if type(value) is float else step_value(key, value)
+            self.progress.add(key, found[key], 1 if count is None else count)
+        return found
+
+    def _count_step(self) -> None:
+        progress = self.progress
+        progress.step += 1
+        if progress.step == self._look_at:
+            self._look_at += _MOST_TAKEN
+            progress.settle()
+            if self._prefault and isinstance(self.voice, Recorder | Contributor):
+                # The memory of the first checkpoint is made ready, now that the optimizer has a state.
+                self.voice.prefault(self.captures.live(self.ranks))
+            self._prefault = False
 
     def _save(self, *, complete: bool, must: bool, wait: bool) -> None:
         """Save here: rank 0 the state, every other process its share of it."""

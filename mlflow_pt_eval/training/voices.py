@@ -22,7 +22,7 @@ class Voice(Protocol):
         """Have the loader's data set noted on the run, once."""
 
     def append(self, pending: Pending) -> None:
-        """Take one point of a step's metric, for the loop's thread."""
+        """Take a step's metrics."""
 
     def point(self, key: str, value: Any, step: int) -> None:
         """Log one point of a metric."""

@@ -22,7 +22,7 @@ from test_project_data import write_cifar10, write_mnist
 
 from mlflow_pt_eval import names
 from mlflow_pt_eval.cli import build_parser
-from mlflow_pt_eval.cli.params import training_parser
+from mlflow_pt_eval.cli.params import positive_int, training_parser
 
 pytestmark = pytest.mark.slow
 
@@ -284,6 +284,7 @@ def test_mlproject_and_train_py_agree_on_the_defaults(folder: str, name: str, mo
         parser = training_parser(None, **defaults)
         parser.add_argument("--data-dir")
         parser.add_argument("--limit")
+        parser.add_argument("--nproc", type=positive_int, default=1)
         by_mlflow = vars(parser.parse_args(command_of(points[point])[1:]))
         by_hand = vars(parser.parse_args([])) | {"evaluate": point == "main"}
         assert {key: value or None for key, value in by_mlflow.items()} == {k: v or None for k, v in by_hand.items()}

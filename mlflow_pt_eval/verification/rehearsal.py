@@ -151,7 +151,10 @@ def _account(session: Session) -> dict[str, Any]:
     from mlflow_pt_eval.tracking.telemetry import stored_points
 
     run, telemetry = session.recorder.run, session.recorder.telemetry
-    points = sorted(stored_points(run.store, run.run_id), key=lambda point: (point.timestamp, point.step, point.key))
+    of_steps = session.progress.step_keys
+    points = sorted(  # as they were logged: in one millisecond an epoch's steps come before what is logged at its end
+        stored_points(run.store, run.run_id), key=lambda p: (p.timestamp, p.key not in of_steps, p.step, p.key)
+    )
     return {
         "points": [[point.key, point.step, repr(point.value)] for point in points],
         "history": [[key, r.epoch, repr(v)] for r in session.progress.history for key, v in r.metrics.items()],

@@ -1,9 +1,10 @@
 """What `evaluate(..., log=False)` costs beside the least: a bare forward pass and the floor of `metrics.py`.
 
 `arrays` is a TensorDataset, whose batches are slices, beside the same slices; `loader` is a data set that is asked
-item by item, beside a bare pass over the same loader; `textbook` is Python lists and scikit-learn's separate calls
-over that loader, as a multiple of ours. Contenders run in turn in one process; printed are ratios of medians, of wall
-and of processor time. Memory is what the evaluation needs above the model and the data, in float32 score matrices.
+item by item, beside a bare pass over the same loader, in inference mode (which is faster, and spans the data set's
+own code, too) and in `no_grad`; `textbook` is Python lists and scikit-learn's separate calls over that loader, as a
+multiple of ours. Contenders run in turn in one process; printed are ratios of medians, of wall and of processor time.
+Memory is what the evaluation needs above the model and the data, in float32 score matrices.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py --cases 100000x10 --rounds 15 --textbook
@@ -12,6 +13,7 @@ and of processor time. Memory is what the evaluation needs above the model and t
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import logging
 import statistics
@@ -84,6 +86,11 @@ def contenders(samples: int, classes: int, options: argparse.Namespace) -> dict[
             for part, _ in loader:
                 model(part)
 
+    def no_grad() -> None:
+        with torch.no_grad():
+            for part, _ in loader:
+                model(part)
+
     def evaluated(data: Any) -> mpe.Evaluation:
         return mpe.evaluate(model, data, outputs="logits", batch_size=options.batch_size, log=False)
 
@@ -93,7 +100,7 @@ def contenders(samples: int, classes: int, options: argparse.Namespace) -> dict[
         "arrays": lambda: evaluated(whole),
     }
     if samples <= 200_000:
-        ours |= {"batches": batches, "loader": lambda: evaluated(loader)}
+        ours |= {"batches": batches, "no_grad": no_grad, "loader": lambda: evaluated(loader)}
     return ours
 
 
@@ -108,6 +115,7 @@ def timed(function: Callable[[], object]) -> tuple[float, float]:
 def peak(function: Callable[[], object]) -> float:
     """Return how many bytes more than before were resident at the worst moment."""
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # or what earlier rounds left in the heap would be used again, unseen
     Path("/proc/self/clear_refs").write_text("5")
     before = _resident("VmRSS")
     function()
@@ -136,6 +144,7 @@ def compare(samples: int, classes: int, options: argparse.Namespace) -> None:
     line = [f"{samples:>9,} x {classes:<5,}", ratio(times, "arrays", "slices", "floor")]
     if "loader" in jobs:
         line.append(ratio(times, "loader", "batches", "floor"))
+        line.append("beside no_grad " + ratio(times, "loader", "no_grad", "floor"))
     line.append(f"memory {peak(jobs['arrays']) / (4 * samples * classes):.1f}")
     if options.textbook and samples * classes <= 20_000_000:
         model, inputs, labels = make(samples, classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import warnings
 
@@ -70,6 +71,27 @@ def test_predicting_leaves_the_model_and_the_random_numbers_alone(tiny):
     assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), states[2])
     assert torch.equal(loader.generator.get_state(), private)
+
+
+@pytest.mark.parametrize(("before", "within"), [(700, 5000), (0, 0), (60_000, 60_000)])
+def test_python_looks_for_garbage_as_often_as_before(tiny, before, within):
+    """Seldom while samples come and go, and never more often than the caller has it; also after an error."""
+    seen = []
+
+    class Failing(Items):
+        def __getitem__(self, index):
+            seen.append(gc.get_threshold())
+            return (X[index], Y[index]) if index < len(Y) - 1 else (X[index], torch.tensor(0.5))
+
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(before, 11, 12)
+        with pytest.raises((BadInput, RuntimeError)):
+            predict(tiny, DataLoader(Failing(), batch_size=7), outputs="logits")
+        assert set(seen) == {(within, 11, 12)}
+        assert gc.get_threshold() == (before, 11, 12)
+    finally:
+        gc.set_threshold(*usual)
 
 
 def test_modes_come_back_after_an_error(tiny):

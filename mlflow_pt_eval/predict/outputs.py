@@ -122,7 +122,8 @@ class Scores:
             self._settle(self._settled + self._rows)
 
     def _allocate(self, capacity: int) -> None:
-        self._array = torch.empty(capacity, self._columns)
+        # By NumPy, which asks for huge pages: the first touch of a large array costs a fifth of torch's.
+        self._array = torch.from_numpy(np.empty((capacity, self._columns), np.float32))
         self._raw = self._array[:, self._columns - self.width :]  # one logit stands in the second of two columns
 
     def _grow(self, needed: int) -> None:
@@ -134,8 +135,11 @@ class Scores:
         """Check the raw outputs up to *end*, and make scores of them once it is known that they are logits."""
         begin, self._settled = self._settled, end
         raw = self._raw[begin:end]
-        # One sum finds what is not finite; a sum that overflows by itself is looked at again.
-        if not raw.sum().isfinite() and (bad := ~raw.isfinite()).any():
+        # One sum of squares finds what is not finite; one that overflows by itself is looked at again.
+        flat = raw.numpy().reshape(-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = flat @ flat
+        if not np.isfinite(squares) and (bad := ~raw.isfinite()).any():
             self._refuse(bad, begin, "every output must be finite")
         if self._known != "logits" and (bad := self._improbable(raw)).any():
             if self._known == "probabilities":
@@ -163,7 +167,8 @@ class Scores:
             columns = torch.from_numpy(np.ascontiguousarray(block.numpy().T))
             block.numpy()[:] = columns.softmax(0).numpy().T
         else:
-            block.copy_(block.softmax(1))
+            # Copied back by NumPy: torch would wake its threads for it, which takes longer than the copy.
+            block.numpy()[:] = block.softmax(1).numpy()
 
     def _refuse(self, bad: torch.Tensor, start: int, rule: str) -> None:
         row, column = (int(i) for i in bad.nonzero()[0])

@@ -19,7 +19,7 @@ from mlflow_pt_eval.data.digest import digesting
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import Outputs, Task
 from mlflow_pt_eval.predict.gathering import Gathered, Predictions
-from mlflow_pt_eval.predict.guard import untouched
+from mlflow_pt_eval.predict.guard import seldom_collecting, untouched
 from mlflow_pt_eval.predict.loss import Criterion
 from mlflow_pt_eval.predict.model import choose_device, evaluating
 from mlflow_pt_eval.predict.ranks import Ranks, agreed
@@ -68,6 +68,7 @@ def predict(
             hasher = stack.enter_context(digesting()) if digest and ranks is None else None
             stack.enter_context(untouched(mine.loader if isinstance(mine, Stream) else None))
             stack.enter_context(evaluating(model))
+            stack.enter_context(seldom_collecting())
             gathered.read(model, hasher, done)
             hashed = None if hasher is None else hasher.hexdigest()
     found = gathered.result()

@@ -14,8 +14,18 @@ from mlflow_pt_eval.processes import process_start
 
 _SHORTEST, _LONGEST = 0.0005, 0.05  # seconds between two looks at the board
 _LONG = 30.0  # seconds of waiting after which it is said, once, for whom
+_MANY = 64  # processes; more of them look more seldom
 _SILENCE = 120.0  # without a sign of life from a process on another host, it is taken to be gone
 _log = logging.getLogger("mlflow_pt_eval")
+
+
+def spread(seconds: float, size: int) -> float:
+    """Return the time between two looks of one of *size* processes: all together look no more often than 64 would.
+
+    >>> spread(0.1, 2), spread(0.1, 1024)
+    (0.1, 1.6)
+    """
+    return seconds * max(1.0, size / _MANY)
 
 
 class Others:
@@ -23,6 +33,7 @@ class Others:
 
     def __init__(self, board: Board, rank: int, size: int, patience: float) -> None:
         self.board, self.rank, self.size, self.patience = board, rank, size, patience
+        self._longest = spread(_LONGEST, size) if rank else _LONGEST  # rank 0 is alone in waiting for the others
         self._who: dict[int, dict[str, Any]] = {}
         self._beats: dict[int, tuple[Any, float]] = {}
         self._has_said = False
@@ -59,7 +70,7 @@ class Others:
                 if self.board.has(key):
                     return key
             now = time.monotonic()
-            if now - looked > 10 * _LONGEST:
+            if now - looked > 10 * self._longest:
                 looked = now
                 if leaving:
                     self._check_alive(rank)
@@ -78,14 +89,14 @@ class Others:
                     "timeout: it hangs, or does something else than the others."
                 )
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST)
+            pause = min(2 * pause, self._longest)
 
     def until_stored(self, seconds: float) -> None:
         """Wait until rank 0 has finished or is gone, however it ends, and for so long at most."""
         deadline = time.monotonic() + seconds
         try:
             while not self.board.has("finished") and not self.gone(0) and time.monotonic() < deadline:
-                time.sleep(_LONGEST)
+                time.sleep(self._longest)
         except RankFailed:
             return  # the store went with it
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlflow_pt_eval import signals
-from mlflow_pt_eval.distributed.alive import Others
+from mlflow_pt_eval.distributed.alive import Others, spread
 from mlflow_pt_eval.errors import Interrupted, PtEvalError
 
-_INTERVAL = 0.1  # seconds between two looks at the board
-_BEAT = 50  # looks between two signs of life
+_INTERVAL = 0.1  # seconds between two looks at the board, of up to 64 processes
+_BEAT = 5.0  # seconds between two signs of life
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -35,6 +35,7 @@ class Stopping:
     def __init__(self, others: Others, step: Callable[[], int]) -> None:
         self.active = False
         self._others, self._step = others, step
+        self._interval = spread(_INTERVAL, others.size)
         self._number = 0  # of the ask that comes next, or is being agreed on
         self._wants_save = False
         self._stop: int | None = None  # the signal that an end was asked for by
@@ -83,7 +84,7 @@ class Stopping:
     def _run(self) -> None:
         before, looks = self._step(), 0
         try:
-            while not self._closed.wait(_INTERVAL):
+            while not self._closed.wait(self._interval):
                 now = self._step()
                 self._look(looks, pace=now - before)
                 before, looks = now, looks + 1
@@ -94,7 +95,7 @@ class Stopping:
 
     def _look(self, looks: int, pace: int) -> None:
         board = self._others.board
-        if looks % _BEAT == 0:
+        if looks % max(1, round(_BEAT / self._interval)) == 0:
             board.put(f"beat/{self._others.rank}", looks)
         if looks % 5 == 0:
             self._others.check(self._others.rank, ending=self._stop is not None)

@@ -101,7 +101,7 @@ class Verification:
         found = self._found(again, logged, ignored)
         self._say("whole again: " + ("equal" if not found else f"differs in {found[0]}"))
         if not found and (names := ", ".join(ignored.names())):
-            self._say(f"not compared, as two whole runs that are equal otherwise differ there: {names}")
+            self._say(f"left out, since two whole runs differ there and in nothing else (not seeded, or a clock): {names}")
         return found, ignored
 
     @staticmethod

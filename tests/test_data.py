@@ -6,9 +6,21 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
-from mlflow_pt_eval.data import Arrays, Stream, load_data
+from mlflow_pt_eval.data import Arrays, Stream, digest, load_data
 from mlflow_pt_eval.errors import BadInput, NotFound, UnsafeFile
 
 X = torch.arange(22.0).reshape(11, 2)
@@ -55,7 +67,8 @@ SOURCES = {
     "shuffled items": DataLoader(Items(), batch_size=4, shuffle=True),
     "items without the last batch": DataLoader(Items(), batch_size=4, drop_last=True),
     "sampled items": DataLoader(Items(), batch_size=4, sampler=WeightedRandomSampler([1.0] * 11, 5)),
-    "batches from a sampler of the user's": DataLoader(Items(), batch_sampler=[[3, 1], [2, 2]]),
+    "batches of the user's": DataLoader(Items(), batch_sampler=[[3, 1, 2, 2], list(range(11))]),
+    "all samples by number": DataLoader(Items(), batch_size=4, sampler=SubsetRandomSampler(range(11))),
     "no batching by the loader": DataLoader([(X[:6], Y[:6]), (X[6:], Y[6:])], batch_size=None),
     "iterable loader": DataLoader(Endless(), batch_size=4, drop_last=True),
     "batches": [(X[:6], Y[:6]), (X[6:], Y[6:])].__iter__(),
@@ -85,7 +98,8 @@ def test_every_source_gives_every_sample_once_in_order(name):
         ("shuffled items", ["RandomSampler is not used"]),
         ("sampled items", ["WeightedRandomSampler is not used"]),
         ("items without the last batch", ["drop_last is not used"]),
-        ("batches from a sampler of the user's", ["list is not used"]),
+        ("batches of the user's", ["list is not used: every sample"]),
+        ("all samples by number", ["SubsetRandomSampler is not used: every sample"]),
     ],
 )
 def test_what_a_loader_asked_for_and_does_not_get_is_said(name, words):
@@ -98,6 +112,72 @@ def test_what_a_loader_asked_for_and_does_not_get_is_said(name, words):
 def test_drop_last_that_drops_nothing_is_not_worth_a_word():
     """Only what changes the samples is said."""
     assert load_data(DataLoader(Items(), batch_size=11, drop_last=True)).notes == ()
+
+
+SELECTED = {
+    "random": {"sampler": SubsetRandomSampler([7, 2, 9])},
+    "of a tensor": {"sampler": SubsetRandomSampler(torch.tensor([9, 7, 2]))},
+    "a list": {"sampler": [9, 2, 7, 2]},
+    "an array": {"sampler": np.array([9, -4, 2])},
+    "batches": {"batch_sampler": [[9, 2], [7, 2]]},
+    "a batch sampler": {"batch_sampler": BatchSampler(SubsetRandomSampler([7, 9, 2]), 2, drop_last=False)},
+}
+
+
+@pytest.mark.parametrize("dataset", [TensorDataset(X, Y), Items(), Subset(TensorDataset(X, Y), range(11))])
+@pytest.mark.parametrize("name", SELECTED)
+def test_a_sampler_that_selects_samples_is_a_subset(name, dataset):
+    """Who splits a data set by samplers evaluates the test split alone: each sample once, in the data set's order."""
+    data, subset = load_data(DataLoader(dataset, **SELECTED[name])), load_data(Subset(dataset, [2, 7, 9]))
+    inputs, labels = read(data)
+    assert torch.equal(inputs, X[[2, 7, 9]])
+    assert labels.tolist() == Y[[2, 7, 9]].tolist()
+    assert data.n_samples == 3
+    assert digest(data) == digest(subset)
+    assert type(data) is type(subset)
+    assert "the 3 samples that it selects are read" in data.notes[0]
+
+
+class Every(Sampler):
+    """A sampler of the user's own: every second sample."""
+
+    def __iter__(self):
+        return iter(range(0, 11, 2))
+
+    def __len__(self):
+        return 6
+
+
+class Pairs(Every):
+    """A batch sampler of the user's own: its length counts batches."""
+
+    def __iter__(self):
+        return iter([[i, i + 1] for i in range(0, 10, 2)] + [[10]])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "words"),
+    [
+        (Every(), "the loader's Every gives 6 of the data set's 11 samples: .*Subset.dataset, indices."),
+        (SequentialSampler(range(4)), "SequentialSampler gives 4 of the data set's 11"),
+        (RandomSampler(range(4)), "RandomSampler gives 4 of the data set's 11"),
+        ([], "list gives 0 of the data set's 11"),
+        ([3, 11], "names sample 11 of a data set of 11"),
+    ],
+)
+def test_a_sampler_that_leaves_samples_out_unnamed_is_refused(sampler, words):
+    """The others may be those that the model was trained with."""
+    with pytest.raises(BadInput, match=words):
+        load_data(DataLoader(TensorDataset(X, Y), sampler=sampler))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{"sampler": RandomSampler(range(11), num_samples=4)}, {"batch_sampler": Pairs()}],
+)
+def test_a_sampler_that_draws_from_all_samples_only_orders_them(how):
+    """A part of an epoch, and batches of the user's own, are of the whole data set."""
+    assert load_data(DataLoader(Items(), **how)).n_samples == 11
 
 
 def test_tensors_are_sliced_and_not_asked_one_by_one():
@@ -224,6 +304,13 @@ def test_single_samples_can_be_read_again(source, found):
     """To show the worst mistakes; where there is nothing to ask, there is nothing to show."""
     again = load_data(source).samples([3, 1])
     assert again is None if found is None else all(torch.equal(a, b) for a, b in zip(again, found, strict=True))
+
+
+def test_a_sample_is_read_again_as_the_loader_makes_it():
+    """What a data set holds may be a tensor only after the collate function."""
+    rows = [({"pixels": [i, i + 1], "words": "a b"}, i % 3) for i in range(6)]
+    loader = DataLoader(rows, 4, collate_fn=lambda items: (torch.tensor([x["pixels"] for x, _ in items]), Y[:4]))
+    assert [sample.tolist() for sample in load_data(loader).samples([5, 0])] == [[5, 6], [0, 1]]
 
 
 def test_a_loader_of_text_labels_is_mapped_too():

@@ -182,6 +182,7 @@ def test_text_labels_are_read_by_the_class_names(tiny: Tiny) -> None:
     names_ = ["ant", "bee", "cat"]
     text = [names_[label] for label in Y.tolist()]
     assert evaluate(tiny, (X, text), class_names=names_, log=False).metrics == evaluate(tiny, (X, Y), log=False).metrics
+    assert evaluate(tiny, (X, Y), class_names=np.array(names_), log=False).class_names == tuple(names_)
     mapped = evaluate(tiny, (X, Y + 10), classes=[10, 11, 12], class_names=names_, log=False)
     assert mapped.metrics == evaluate(tiny, (X, Y), log=False).metrics
 
@@ -342,6 +343,22 @@ class TestMistakes:
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
         evaluate(model, (torch.rand(30, 1, 8, 8), Y[:30]), outputs="logits")
         assert "worst_mistakes.png" in root(store, runs(store)[0])
+
+    @pytest.mark.parametrize("shown", [True, False])
+    def test_a_picture_that_cannot_be_made_costs_no_evaluation(self, store, caplog, shown):
+        """Raw items are only the user's collate function's; one that fails for a single item is said."""
+
+        def collate(items):
+            if len(items) < 2 and not shown:
+                raise RuntimeError("too few")
+            return torch.ones(len(items), 3), torch.tensor([label for _, label in items])
+
+        rows = [("good bad", i % 3) for i in range(12)]
+        evaluate(Given(), DataLoader(rows, 4, collate_fn=collate), outputs="logits")
+        (run,) = runs(store)
+        assert run.info.status == "FINISHED"
+        assert "worst_mistakes.csv" in root(store, run)
+        assert ("no picture of the worst mistakes" in caplog.text) is not shown
 
     def test_no_mistake_is_an_empty_table(self, store):
         """With its columns."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
 from mlflow_pt_eval.errors import BadInput
@@ -100,12 +101,16 @@ class Stream:
         return Batch(inputs, as_targets(targets, labels, self.class_index), labels)
 
     def samples(self, indices: Sequence[int]) -> list[torch.Tensor] | None:
-        """Return single inputs once more; None where the loader's data cannot be asked, or has several parts."""
+        """Return single inputs once more, as the loader makes them; None where it has no length, or they have parts."""
         dataset: Any = getattr(self.loader, "dataset", None)
         if self.n_samples is None or not hasattr(dataset, "__getitem__"):
             return None
-        items = [split(dataset[index])[0] for index in indices]
-        return None if any(isinstance(item, Mapping | tuple | list) for item in items) else list(map(as_tensor, items))
+        # A sample may be text, or an object of the user's: only the loader's own function makes tensors of it.
+        collate = getattr(self.loader, "collate_fn", None)
+        again = DataLoader(dataset, 1, sampler=list(indices), collate_fn=collate, generator=torch.Generator())
+        found = [as_inputs(split(raw)[0]) for raw in again]
+        single = [one[0] for one in found if isinstance(one, torch.Tensor)]
+        return single if len(single) == len(found) else None
 
 
 Data = Arrays | Stream

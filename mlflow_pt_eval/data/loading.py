@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    SequentialSampler,
-    Subset,
-    TensorDataset,
-    default_collate,
-)
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
 from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
 from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
+from mlflow_pt_eval.data.selection import selected
 from mlflow_pt_eval.data.spec import load_spec, split_table
 from mlflow_pt_eval.errors import BadInput
 
@@ -42,8 +34,9 @@ def load_data(
 
     *source* is a DataLoader, a Dataset, `(X, y)` (tensors, arrays; X also a tuple or a dict of them), a DataFrame
     (with *target*, the label's column), any iterable of batches, or a SPEC string (see `load_spec`).
-    A loader keeps its own batch size; *batch_size* is for everything else. Its sampler is not used, and
-    `drop_last` is not either: every sample is read once, which `notes` says. Where the samples are tensors (arrays,
+    A loader keeps its own batch size; *batch_size* is for everything else. Of its sampler counts only which samples
+    it selects (a SubsetRandomSampler or a list of indices), and `drop_last` is not used: every sample is read once,
+    which `notes` says. Where the samples are tensors (arrays,
     a TensorDataset, a Subset of one, or a loader over them with the default collate function), batches are slices.
     *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1; *class_names* take
     their place for labels that are text.
@@ -91,12 +84,12 @@ def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None)
 
 
 def _loader(loader: DataLoader[Any], batch_size: int, index: ClassIndex | None) -> Data:
-    size, notes = loader.batch_size or batch_size, _notes(loader)
+    size, (dataset, notes) = loader.batch_size or batch_size, selected(loader)
     plain = type(loader) is DataLoader and loader.collate_fn is default_collate and loader.batch_sampler is not None
-    if plain and (sliced := _sliced(loader.dataset, size, index)) is not None:
+    if plain and (sliced := _sliced(dataset, size, index)) is not None:
         return replace(sliced, notes=notes)
-    ordered = in_dataset_order(loader, loader.dataset, size) if notes else loader
-    return replace(_stream(ordered, loader.dataset, index), notes=notes)
+    ordered = in_dataset_order(loader, dataset, size) if notes else loader
+    return replace(_stream(ordered, dataset, index), notes=notes)
 
 
 def _stream(loader: DataLoader[Any], dataset: Any, index: ClassIndex | None) -> Stream:
@@ -123,21 +116,6 @@ def in_dataset_order(loader: DataLoader[Any], dataset: Dataset[Any], batch_size:
         generator=torch.Generator(),
         **workers,
     )
-
-
-def _notes(loader: DataLoader[Any]) -> tuple[str, ...]:
-    notes, iterable = [], isinstance(loader.dataset, IterableDataset)
-    if not iterable:
-        batches = loader.batch_sampler
-        sampler = batches.sampler if type(batches) is BatchSampler else loader.sampler if batches is None else batches
-        if type(sampler) is not SequentialSampler:
-            notes.append(
-                f"the loader's {type(sampler).__name__} is not used: "
-                "every sample is read once, in the data set's own order"
-            )
-    if loader.drop_last and (iterable or len(cast(Sized, loader.dataset)) % (loader.batch_size or 1)):
-        notes.append("the loader's drop_last is not used: the samples of the last, smaller batch are read too")
-    return tuple(notes)
 
 
 def _sliced(dataset: Any, batch_size: int, index: ClassIndex | None) -> Arrays | None:

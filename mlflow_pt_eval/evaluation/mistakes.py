@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mlflow_pt_eval.data import Data
+from mlflow_pt_eval.exporting.snapshot import first_line
 from mlflow_pt_eval.figures import image_grid, is_image, png_bytes
 from mlflow_pt_eval.names import MISTAKES_CSV, MISTAKES_PNG
 from mlflow_pt_eval.predict import Predictions
@@ -19,6 +21,7 @@ from mlflow_pt_eval.predict import Predictions
 SHOWN: Final = 24
 _THRESHOLD = 0.5  # of a multilabel score
 _COLUMNS = ("index", "label", "prediction", "probability", "loss")
+_log = logging.getLogger("mlflow_pt_eval")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +104,15 @@ def _caption(row: Mapping[str, Any]) -> str:
 
 
 def _images(data: Data, indices: Sequence[int]) -> tuple[npt.NDArray[Any], ...]:
-    samples = data.samples(indices) if indices else None
-    if samples is None or any(sample.is_floating_point() and sample.itemsize < 4 for sample in samples):
+    """Return the samples if they look like images; a picture is not worth an evaluation, so that none may fail it."""
+    try:
+        samples = data.samples(indices) if indices else None
+        if samples is None or any(sample.is_floating_point() and sample.itemsize < 4 for sample in samples):
+            return ()
+        arrays = tuple(sample.detach().cpu().numpy() for sample in samples)
+    except Exception as error:  # whatever the user's data set or collate function raises for one sample alone
+        _log.warning(
+            "there is no picture of the worst mistakes, since they could not be read again: %s", first_line(error)
+        )
         return ()
-    arrays = tuple(sample.detach().cpu().numpy() for sample in samples)
     return arrays if all(is_image(array) for array in arrays) else ()

@@ -52,7 +52,8 @@ def evaluate(
     *model_or_uri* is `models:/name/3`, `models:/name@alias`, `models:/m-…`, `runs:/id/path`, a local model folder or
     a live module, which is evaluated where it is; *into* takes a stored model's weights instead of its graph.
     *data* is whatever `load_data` takes: a DataLoader, a Dataset, `(X, y)`, a table with its *target* column, or a
-    SPEC string. Every sample is read once, in the data set's order, whatever a loader's sampler says.
+    SPEC string. Every sample is read once, in the data set's order; of a loader's sampler counts only which samples it
+    selects (a SubsetRandomSampler, a list of indices).
     *task* and *outputs* "auto" follow `predict`'s rules, *outputs* after what the registration recorded.
     *class_names* name the outputs; *classes* are the label values in their order, if those are not 0 … K-1.
     *criterion* gives the metric `loss`. *bootstrap* resamples make the intervals of F1 and AUC (default: 1,000 where

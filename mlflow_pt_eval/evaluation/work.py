@@ -57,7 +57,7 @@ class Request:
 
 def compute(subject: Subject, request: Request, *, digest: bool) -> tuple[Evaluation, Predictions, Data]:
     """Predict and evaluate; with *digest* also what only a logged evaluation needs."""
-    names = request.class_names or subject.class_names
+    names = subject.class_names if request.class_names is None else request.class_names
     ranks = Ranks.current() if request.distributed else None
     with agreed(ranks):
         data = _load(request, names)

@@ -101,7 +101,9 @@ class Verification:
         found = self._found(again, logged, ignored)
         self._say("whole again: " + ("equal" if not found else f"differs in {found[0]}"))
         if not found and (names := ", ".join(ignored.names())):
-            self._say(f"left out, since two whole runs differ there and in nothing else (not seeded, or a clock): {names}")
+            self._say(
+                f"left out, since two whole runs differ there and in nothing else (not seeded, or a clock): {names}"
+            )
         return found, ignored
 
     @staticmethod

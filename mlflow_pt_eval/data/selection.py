@@ -1,0 +1,97 @@
+"""Which samples of its data set a loader gives: all of them, or those that its sampler selects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from mlflow_pt_eval.errors import BadInput
+
+_OF_ALL = (WeightedRandomSampler, DistributedSampler)  # they draw from the whole data set, or give a rank its share
+
+
+def selected(loader: DataLoader[Any]) -> tuple[Dataset[Any], tuple[str, ...]]:
+    """Return what of *loader*'s data set is to be read, each sample once and in order, and what is to be said of it.
+
+    A SubsetRandomSampler and a plain sequence of numbers select samples; RandomSampler, WeightedRandomSampler and
+    DistributedSampler only order, weigh or share them. BadInput for another sampler that leaves samples out.
+    """
+    dataset, notes = loader.dataset, []
+    if not isinstance(dataset, IterableDataset):
+        given, sampler = _samplers(loader)
+        rows = _rows(sampler, len(cast(Sized, dataset)))
+        said = f"the loader's {type(given).__name__} is not used: "
+        if rows is not None:
+            notes.append(f"{said}the {len(rows)} samples that it selects are read, each once, in the data set's order")
+            dataset = Subset(dataset, rows)
+        elif type(given) is not SequentialSampler:
+            notes.append(f"{said}every sample is read once, in the data set's own order")
+    iterable = isinstance(dataset, IterableDataset)
+    if loader.drop_last and (iterable or len(cast(Sized, dataset)) % (loader.batch_size or 1)):
+        notes.append("the loader's drop_last is not used: the samples of the last, smaller batch are read too")
+    return dataset, tuple(notes)
+
+
+def _samplers(loader: DataLoader[Any]) -> tuple[Any, Any]:
+    """Return the sampler that the loader was given, and the one in it that chooses the samples."""
+    batches: Any = loader.batch_sampler
+    if batches is None:
+        return loader.sampler, loader.sampler
+    if isinstance(batches, BatchSampler):
+        return batches.sampler if type(batches) is BatchSampler else batches, batches.sampler
+    return batches, batches if isinstance(batches, Sequence) else None  # else its length counts batches, not samples
+
+
+def _rows(sampler: Any, size: int) -> list[int] | None:
+    """Return the samples that *sampler* selects of *size*, ascending; None for all of them."""
+    indices = _indices(sampler)
+    if indices is None:
+        _refuse_fewer(sampler, size)
+        return None
+    rows = np.unique(np.where(indices < 0, indices + size, indices))
+    if len(rows) and not 0 <= rows[0] <= rows[-1] < size:
+        raise BadInput(f"the loader's sampler names sample {indices.max()} of a data set of {size}.")
+    return None if len(rows) == size else rows.tolist()
+
+
+def _indices(sampler: Any) -> npt.NDArray[np.int64] | None:
+    """Return the numbers that a sampler holds, where it is nothing but numbers, or lists of them for each batch."""
+    held: Any = sampler.indices if isinstance(sampler, SubsetRandomSampler) else sampler
+    if isinstance(held, Sequence) and held and all(isinstance(part, list | tuple) for part in held):
+        held = [number for part in held for number in part]
+    if not isinstance(held, Sequence | np.ndarray | torch.Tensor):
+        return None
+    numbers = np.asarray(held)
+    return numbers.astype(np.int64) if numbers.dtype.kind in "iu" and numbers.ndim == 1 else None
+
+
+def _refuse_fewer(sampler: Any, size: int) -> None:
+    """Refuse a sampler that gives fewer samples than there are, and does not say which: they may be a test split."""
+    if isinstance(sampler, (*_OF_ALL, BatchSampler)):
+        return
+    drawn_from: Any = sampler.data_source if isinstance(sampler, RandomSampler | SequentialSampler) else sampler
+    try:
+        given = len(drawn_from)
+    except (TypeError, NotImplementedError):  # a sampler need not know
+        return
+    if given < size:
+        raise BadInput(
+            f"the loader's {type(sampler).__name__} gives {given} of the data set's {size} samples: pass a loader "
+            "over Subset(dataset, indices), so that it is certain which ones are evaluated."
+        )

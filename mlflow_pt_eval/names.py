@@ -61,6 +61,7 @@ META_FACTORY_KWARGS: Final = "pt_eval.factory_kwargs"
 # evaluation run (with TAG_DATASET_DIGEST)
 TAG_MODEL_URI: Final = "pt_eval.model_uri"
 TAG_SPLIT: Final = "pt_eval.split"
+TAG_EVALUATED: Final = "pt_eval.evaluated"  # when, in milliseconds since 1970: the run may be older
 TAG_ERROR: Final = "pt_eval.error"
 
 # comparison run (with TAG_SPLIT and TAG_DATASET_DIGEST)

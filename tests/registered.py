@@ -51,10 +51,14 @@ def add_evaluation(
     n_samples: int = 60,
     split: str = "test",
     digest: str = DIGEST,
+    complete: bool = True,
     status: str = "FINISHED",
     spec: str = "project.data:test",
 ) -> str:
-    """Write an evaluation run of a version that is wrong on the samples in *wrong* (of three classes in turn)."""
+    """Write an evaluation run of a version that is wrong on the samples in *wrong* (of three classes in turn).
+
+    One that is not *complete* lacks what an evaluation writes last.
+    """
     labels = np.arange(n_samples) % 3
     scores = scores_with(labels, wrong)
     uri = f"models:/{name}/{version}"
@@ -66,7 +70,7 @@ def add_evaluation(
             names.TAG_KIND: names.KIND_EVALUATION,
             names.TAG_MODEL_URI: uri,
             names.TAG_SPLIT: split,
-            names.TAG_DATASET_DIGEST: digest,
+            **({names.TAG_DATASET_DIGEST: digest} if complete else {}),
         },
         EXPERIMENT,
     )

@@ -299,6 +299,13 @@ def test_with_data_missing_evaluations_are_made_and_existing_ones_used(store, na
     assert again.frame().equals(first.frame())
 
 
+def test_data_that_can_be_read_only_once_are_refused(store, name):
+    """They are read for the digest, and again for each version."""
+    add_version(store, name)
+    with pytest.raises(BadInput, match="data is a generator, which can be read only once"):
+        compare(name, (batch for batch in ()))
+
+
 def test_inside_a_users_run_the_comparison_is_that_run_and_its_evaluations_are_children(store, name, tmp_path):
     """`mlflow run -e compare` opens a run: it holds the comparison, and the evaluations don't pile into it."""
     np.savez(tmp_path / "held.npz", X=np.eye(4, dtype=np.float32)[LABELS], y=LABELS)

@@ -23,6 +23,7 @@ from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.evaluation import evaluate, recompute
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.tracking.evaluations import find
 from mlflow_pt_eval.tracking.registry import resolve_uri
 from mlflow_pt_eval.tracking.store import Store, connect
 
@@ -105,6 +106,7 @@ def test_a_versions_evaluation_is_whole_and_found_from_everywhere(each_store: St
 
     content = digest(load_data((X, Y)))
     tags = {key: value for key, value in run.data.tags.items() if key.startswith("pt_eval.")}
+    assert run.info.start_time <= int(tags.pop("pt_eval.evaluated")) <= run.info.end_time
     assert tags == {
         "pt_eval.kind": "evaluation",
         "pt_eval.model_uri": f"models:/whole/{version}",
@@ -276,6 +278,18 @@ def test_the_callers_run_is_used_and_left_open_and_only_once(store: Store, tiny:
     assert "test_accuracy" in mine.data.metrics
     assert "val_accuracy" not in mine.data.metrics
     assert child.data.tags["mlflow.parentRunId"] == active.info.run_id
+
+
+def test_an_evaluation_counts_at_once_and_the_last_one_made_is_the_newest(store: Store, tiny: Tiny) -> None:
+    """Also in a run that its owner goes on with, and in one that was begun long before."""
+    register(store, tiny, name="seen", input_example=X[:2])
+    info = resolve_uri(store, "models:/seen/1")
+    older = store.client.create_run("0").info.run_id
+    with mlflow.start_run() as active:
+        evaluate("models:/seen/1", (X, Y))
+        assert [each.run_id for each in find(store, info, "test")] == [active.info.run_id]
+    evaluate("models:/seen/1", (X, Y), run_id=older)
+    assert [each.run_id for each in find(store, info, "test")] == [older, active.info.run_id]
 
 
 def test_a_run_that_is_named_is_used_or_is_the_parent(store: Store, tiny: Tiny) -> None:

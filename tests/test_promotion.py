@@ -151,7 +151,7 @@ def test_only_finished_evaluations_on_the_split_count_and_the_newest_of_them(sto
     evaluated(store, name, 6)
     promote(name, 1)
     version = add_version(store, name)
-    add_evaluation(store, name, version, [], status="FAILED")
+    add_evaluation(store, name, version, [], complete=False, status="FAILED")
     add_evaluation(store, name, version, [], split="validation")
     with pytest.raises(BadInput, match="no finished evaluation on the split 'test'"):
         promote(name, version)

@@ -40,17 +40,17 @@ def name():
     return f"o'model-{uuid.uuid4().hex[:8]}"
 
 
-def run(digest="a", started=0, spec=None):
+def run(digest="a", evaluated=0, spec=None):
     """An evaluation run as a search would find it."""
     return EvaluationRun(
-        run_id=f"{digest}{started}",
+        run_id=f"{digest}{evaluated}",
         experiment_id="0",
         model_uri="models:/m/1",
         split="test",
         dataset_digest=digest,
         dataset_name=None,
         data_spec=spec,
-        started=started,
+        evaluated=evaluated,
     )
 
 
@@ -61,7 +61,7 @@ def test_evaluations_are_found_newest_first_in_any_experiment_with_what_they_wer
     old = add_evaluation(store, name, 1, [0])
     add_evaluation(store, name, other, [0])
     add_evaluation(store, name, 1, [0], split="validation")
-    add_evaluation(store, name, 1, [0], status="RUNNING")
+    add_evaluation(store, name, 1, [0], complete=False, status="RUNNING")
     new = add_evaluation(store, name, 1, [0], digest="e" * 32, spec="other.data:test")
     found = find(store, info, "test")
     assert [each.run_id for each in found] == [new, old]
@@ -113,14 +113,14 @@ def test_a_damaged_evaluation_is_refused_with_what_to_do(store, name, text):
 )
 def test_the_newest_data_that_every_version_has_seen_decide(versions, shared):
     """Each version's evaluations are given as digest: when."""
-    found = [[run(digest, started) for digest, started in each.items()] for each in versions]
+    found = [[run(digest, when) for digest, when in each.items()] for each in versions]
     assert shared_digest(found) == shared
 
 
 def test_of_several_evaluations_on_the_same_data_the_newest_counts():
     """An evaluation that is made again replaces the older one."""
     runs = [run("a", 3), run("b", 2), run("a", 1)]
-    assert on_digest(runs, "a").started == 3
+    assert on_digest(runs, "a").evaluated == 3
     assert on_digest(runs, "c") is None
 
 

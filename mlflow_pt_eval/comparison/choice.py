@@ -90,7 +90,7 @@ def _most_shared(
     needed = [(i, runs) for i, runs in zip(infos, found, strict=True) if base in (None, i)]
     if not any(runs for _, runs in needed):
         require_evaluations([i for i, _ in needed], [runs for _, runs in needed], split)
-    newest = {run.dataset_digest: run.started for _, runs in needed for run in reversed(runs)}
+    newest = {run.dataset_digest: run.evaluated for _, runs in needed for run in reversed(runs)}
     shares = {digest: sum(on_digest(runs, digest) is not None for runs in found) for digest in newest}
     return max(newest, key=lambda digest: (shares[digest], newest[digest]))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -13,9 +13,10 @@ from mlflow_pt_eval.comparison.compute import Entry, compare_entries
 from mlflow_pt_eval.comparison.payload import log_comparison
 from mlflow_pt_eval.comparison.result import Comparison
 from mlflow_pt_eval.comparison.sides import Side
-from mlflow_pt_eval.data import digest, load_data
+from mlflow_pt_eval.data import Stream, digest, load_data
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.evaluation import evaluate
+from mlflow_pt_eval.predict.guard import untouched
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.evaluations import EvaluationRun, find, on_digest, read_evaluation, read_outputs
 from mlflow_pt_eval.tracking.recording import recording
@@ -48,7 +49,7 @@ def compare(
     """
     store = connect()
     with reaching(store, "nothing was compared"):
-        wanted = None if data is None else digest(load_data(data, target=target, class_names=class_names))
+        wanted = None if data is None else _digest(data, target, class_names)
         choice = choose(store, name_or_uris, baseline, split, wanted)
         with ExitStack() as stack:
             run_id = stack.enter_context(_recording(store, choice)) if log else None
@@ -62,6 +63,15 @@ def compare(
             if run_id is not None:
                 log_comparison(store, comparison, source=_source(choice, runs))
     return comparison
+
+
+def _digest(data: Any, target: str | None, class_names: Sequence[str] | None) -> str:
+    """Return the digest of data that are read again for each version that has to be evaluated."""
+    if isinstance(data, Iterator):
+        raise BadInput(f"data is a {type(data).__name__}, which can be read only once: give a loader, or a list.")
+    loaded = load_data(data, target=target, class_names=class_names)
+    with untouched(loaded.loader if isinstance(loaded, Stream) else None):
+        return digest(loaded)
 
 
 def _recording(store: Store, choice: Choice) -> Any:

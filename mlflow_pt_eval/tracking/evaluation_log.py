@@ -21,6 +21,7 @@ from mlflow_pt_eval.names import (
     PREDICTIONS_PARQUET,
     TAG_DATASET_DIGEST,
     TAG_ERROR,
+    TAG_EVALUATED,
     TAG_EVALUATION_RUN_ID,
     TAG_KIND,
     TAG_MODEL_URI,
@@ -92,7 +93,12 @@ def log_evaluation(
                 model_id=model_id,
             )
         client.log_batch(run.run_id, metrics=_metrics(evaluation, model_id))
-        tags = {TAG_SPLIT: evaluation.split, TAG_DATASET_DIGEST: digest, TAG_MODEL_URI: evaluation.model_uri}
+        tags = {
+            TAG_SPLIT: evaluation.split,
+            TAG_DATASET_DIGEST: digest,
+            TAG_MODEL_URI: evaluation.model_uri,
+            TAG_EVALUATED: str(int(time.time() * 1000)),
+        }
         set_tags(run.store, run.run_id, {key: value for key, value in tags.items() if value is not None})
 
 

@@ -20,6 +20,7 @@ from mlflow_pt_eval.names import (
     KIND_EVALUATION,
     PREDICTIONS_PARQUET,
     TAG_DATASET_DIGEST,
+    TAG_EVALUATED,
     TAG_KIND,
     TAG_MODEL_URI,
     TAG_SPLIT,
@@ -31,7 +32,7 @@ from mlflow_pt_eval.tracking.version_info import VersionInfo, quoted
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRun:
-    """A finished evaluation of one version; `started` in milliseconds since 1970.
+    """A finished evaluation of one version; `evaluated` in milliseconds since 1970.
 
     `data_spec` is what `--data` was, None where the data were given in another way.
     """
@@ -43,22 +44,22 @@ class EvaluationRun:
     dataset_digest: str
     dataset_name: str | None
     data_spec: str | None
-    started: int
+    evaluated: int
 
 
 def find(store: Store, info: VersionInfo, split: str) -> list[EvaluationRun]:
     """Return the finished evaluations of a version on *split*, in any experiment, newest first.
 
-    Those of another model, which had the same name and number before (the registered model was deleted and made
-    again), are left out where the run notes which logged model it evaluated.
+    It is finished once it has all its tags, which come last and together: the run may be the caller's own, who goes
+    on with it. Those of another model, which had the same name and number before (the registered model was deleted
+    and made again), are left out where the run notes which logged model it evaluated.
     """
     wanted = {TAG_KIND: KIND_EVALUATION, TAG_MODEL_URI: info.uri, TAG_SPLIT: split}
     clauses = [f"tags.`{key}` = {quoted(value)}" for key, value in wanted.items()]
-    text = " and ".join([*clauses, "attributes.status = 'FINISHED'"])
     with reaching(store, f"the evaluations of {info.uri} were not found"):
-        found = [run for run in _search(store, text) if TAG_DATASET_DIGEST in run.data.tags]
-        runs = [run for run in found if _is_of(store, run, info)]
-    return [_evaluation_run(run) for run in sorted(runs, key=lambda run: run.info.start_time, reverse=True)]
+        found = [run for run in _search(store, " and ".join(clauses)) if TAG_DATASET_DIGEST in run.data.tags]
+        runs = [_evaluation_run(run) for run in found if _is_of(store, run, info)]
+    return sorted(runs, key=lambda run: run.evaluated, reverse=True)
 
 
 def shared_digest(evaluations: Sequence[Sequence[EvaluationRun]]) -> str | None:
@@ -66,7 +67,7 @@ def shared_digest(evaluations: Sequence[Sequence[EvaluationRun]]) -> str | None:
     shared = set.intersection(*({run.dataset_digest for run in runs} for runs in evaluations))
     newest = max(
         (run for runs in evaluations for run in runs if run.dataset_digest in shared),
-        key=lambda run: run.started,
+        key=lambda run: run.evaluated,
         default=None,
     )
     return None if newest is None else newest.dataset_digest
@@ -144,7 +145,7 @@ def _evaluation_run(run: Run) -> EvaluationRun:
         dataset_digest=digest,
         dataset_name=None if dataset is None else dataset.name,
         data_spec=None if dataset is None else _spec(dataset.source),
-        started=run.info.start_time,
+        evaluated=int(run.data.tags.get(TAG_EVALUATED, run.info.start_time)),
     )
 
 

@@ -39,11 +39,6 @@ class Store:
     registry_uri: str
 
     @property
-    def is_remote(self) -> bool:
-        """Whether calls go over HTTP."""
-        return self.tracking_uri.startswith(("http://", "https://"))
-
-    @property
     def shown(self) -> str:
         """The tracking URI without a password, for messages."""
         return redact(self.tracking_uri)

@@ -23,10 +23,11 @@ from mlflow_pt_eval.exporting.snapshot import load_strictly
 from mlflow_pt_eval.exporting.weights_file import read_weights
 from mlflow_pt_eval.files import sha256_file
 from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.registration.reuse import Twins, find_twins
 from mlflow_pt_eval.state import preserved_rng, weights_sha256
-from mlflow_pt_eval.tracking.registry import find_version_by_weights
+from mlflow_pt_eval.tracking.registry import set_alias
 from mlflow_pt_eval.tracking.runs import finish, open_run
-from mlflow_pt_eval.tracking.store import Store, connect
+from mlflow_pt_eval.tracking.store import Store, connect, reaching
 
 _DIGITS = re.compile(r"([0-9]+)")
 _ROWS = 2  # of a data set, as the example: two show that the batch is free
@@ -69,39 +70,36 @@ def adopt(
     A file holds a state dict, or a checkpoint with one under the textbooks' names; the prefixes of DDP and
     torch.compile are taken off. *factory* (`package.module:callable`, or a callable) makes the module that the
     weights must fit strictly. *input_example* is one batch, or a SPEC string of data whose first samples are taken.
-    File name, time and SHA-256 become tags. Weights that are registered already get no second version. All files
-    are read and checked before the first is registered. *alias*, if given, ends on the last one.
+    File name, time and SHA-256 become tags. Weights that are registered already, with these *outputs* and
+    *class_names*, get no second version. All files are read and checked before the first is registered. *alias*, if
+    given, is set once, on the last file's version.
     Returns what became of each file.
     Errors: UnsafeFile for a pickled model, StateMismatch, NotFound, BadInput, and those of registering.
     """
     names.check_model_name(name)
+    if alias is not None:
+        names.check_alias(alias)
     make = Factory(factory, dict(factory_kwargs or {})).build if isinstance(factory, str) else factory
     store = connect()
     with preserved_rng():
         module = make()
-        example = _example(input_example)
-        planned = _planned(store, name, natural_order(files), module)
-        if dry_run or all(one.version is not None for one in planned):
-            return planned
-        with _adoption_run(store, name) as run_id:
-            return [
-                one
-                if one.version is not None
-                else _adopted(
-                    store,
-                    one,
-                    module,
-                    name=name,
-                    input_example=example,
-                    run_id=run_id,
-                    outputs=outputs,
-                    class_names=class_names,
-                    factory=factory if isinstance(factory, str) else None,
-                    factory_kwargs=factory_kwargs,
-                    alias=alias,
-                )
-                for one in planned
-            ]
+        options = {
+            "name": name,
+            "outputs": outputs,
+            "class_names": class_names,
+            "input_example": _example(input_example),
+        }
+        adopted = _planned(store, name, natural_order(files), module, outputs, class_names)
+        if dry_run:
+            return adopted
+        if any(one.version is None for one in adopted):
+            options |= {"factory": factory if isinstance(factory, str) else None, "factory_kwargs": factory_kwargs}
+            with _adoption_run(store, name) as run_id:
+                adopted = [_adopted(store, one, module, run_id=run_id, **options) for one in adopted]
+    if alias is not None and adopted[-1].version is not None:
+        with reaching(store, f"the alias {alias!r} of {name} was not set"):
+            set_alias(store, name, alias, adopted[-1].version)
+    return adopted
 
 
 def natural_order(files: Sequence[str | Path]) -> list[Path]:
@@ -120,20 +118,25 @@ def _natural_key(path: Path) -> tuple[list[tuple[int, int | str]], str]:
     return [(0, int(part)) if part.isascii() and part.isdigit() else (1, part) for part in parts], str(path)
 
 
-def _planned(store: Store, name: str, files: Sequence[Path], module: nn.Module) -> list[Adopted]:
+def _planned(
+    store: Store,
+    name: str,
+    files: Sequence[Path],
+    module: nn.Module,
+    outputs: names.Outputs,
+    class_names: Sequence[str] | None,
+) -> list[Adopted]:
     """Read every file, load its weights into *module*, and say what would become of it."""
     planned: list[Adopted] = []
     for path in files:
         weights, epoch = _fitting(path, module)
         digest = weights_sha256(weights)
-        version = find_version_by_weights(store, name, digest)
-        twin = next((one for one in planned if one.weights_sha256 == digest), None)
-        what = "a new version" if twin is None else f"the same weights as {twin.file.name}"
+        twins = find_twins(store, name, digest, outputs=outputs, class_names=class_names)
         planned.append(
             Adopted(
                 file=path,
-                version=version,
-                what=what if version is None else "registered already",
+                version=twins.same[0] if twins.same else None,
+                what=_what(twins, next((one for one in planned if one.weights_sha256 == digest), None)),
                 sha256=sha256_file(path),
                 modified=datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds"),
                 weights_sha256=digest,
@@ -141,6 +144,15 @@ def _planned(store: Store, name: str, files: Sequence[Path], module: nn.Module) 
             )
         )
     return planned
+
+
+def _what(twins: Twins, earlier: Adopted | None) -> str:
+    if twins.same:
+        return "registered already"
+    if earlier is not None:
+        return f"the same weights as {earlier.file.name}"
+    others = "".join(f"; version {version} has its weights, but {reason}" for version, reason in twins.others)
+    return f"a new version{others}"
 
 
 def _fitting(path: Path, module: nn.Module) -> tuple[dict[str, torch.Tensor], int | None]:
@@ -154,14 +166,17 @@ def _fitting(path: Path, module: nn.Module) -> tuple[dict[str, torch.Tensor], in
 
 
 def _adopted(store: Store, planned: Adopted, module: nn.Module, **options: Any) -> Adopted:
-    """Register one file's weights; the same weights as an earlier file's give that one's version."""
+    """Register one file's weights if no version has them; those of an earlier file give that one's version."""
+    if planned.version is not None:
+        return planned
     weights, _ = _fitting(planned.file, module)
     tags = {
         names.TAG_SOURCE_FILE: planned.file.name,
         names.TAG_SOURCE_MTIME: planned.modified,
         names.TAG_SOURCE_SHA256: planned.sha256,
     }
-    return replace(planned, version=register(store, module, weights=weights, epoch=planned.epoch, tags=tags, **options))
+    version = register(store, module, weights=weights, epoch=planned.epoch, tags=tags, alias=None, **options)
+    return replace(planned, version=version)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from mlflow_pt_eval import names
 from mlflow_pt_eval.adoption import adopt, natural_order
 from mlflow_pt_eval.errors import BadInput, NotFound, StateMismatch, UnsafeFile
 from mlflow_pt_eval.tracking.models import load_version
-from mlflow_pt_eval.tracking.registry import versions
+from mlflow_pt_eval.tracking.registry import get_alias, versions
 from mlflow_pt_eval.tracking.store import Store, connect
 
 X = torch.randn(2, 4, generator=torch.Generator().manual_seed(1))
@@ -133,3 +133,24 @@ def test_a_failed_adoption_says_so(store: Store) -> None:
     with pytest.raises(BadInput, match="does not take the example"):
         adopt(model_files("one.pth"), name="fails", factory=Tiny, input_example=torch.zeros(2, 9))
     assert [run.info.status for run in store.client.search_runs(["0"])] == ["FAILED"]
+
+
+def test_the_alias_ends_on_the_last_file_also_where_its_version_was_there_before(store: Store) -> None:
+    """Set once, at the end: also where a file between is new, and where none is."""
+    files = model_files("v1.pth", "v2.pth", "v3.pth")
+    adopt([files[0], files[2]], name="ends", factory=Tiny, input_example=X)
+    for some in files[:1], files:
+        adopted = adopt(some, name="ends", factory=Tiny, input_example=X, alias="champ")
+        assert get_alias(store, "ends", "champ") == adopted[-1].version
+    assert [one.version for one in adopted] == [1, 3, 2]
+
+
+def test_corrected_outputs_are_another_version(store: Store) -> None:
+    """Weights that were adopted as logits and give probabilities: the table says why they get a second version."""
+    files = model_files("soft.pth")
+    adopt(files, name="soft", factory=Tiny, input_example=X)
+    for dry_run, version in (True, None), (False, 2):
+        (one,) = adopt(files, name="soft", factory=Tiny, input_example=X, outputs="probabilities", dry_run=dry_run)
+        said = "it records outputs='logits', and 'probabilities' is given"
+        assert (one.version, one.what) == (version, f"a new version; version 1 has its weights, but {said}")
+    assert load_version(store, "models:/soft/2").outputs == "probabilities"

@@ -103,6 +103,26 @@ def test_the_same_weights_are_the_same_version(each_store: Store, tiny: Tiny) ->
     assert get_alias(each_store, "same", "again") == first
 
 
+@pytest.mark.slow
+def test_what_is_said_otherwise_of_the_same_weights_is_another_version(
+    each_store: Store, tiny: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Corrected outputs or class names are not lost; whoever says nothing of the names gets the version there is."""
+    store, said = each_store, {"name": "corrected", "input_example": X[:2]}
+    first = register(store, tiny, **said)
+    second = register(store, tiny, outputs="probabilities", class_names=["a", "b", "c"], **said)
+    assert second != first
+    assert (
+        f"Version {first} of corrected has the same weights but is not used again: it records outputs=" in caplog.text
+    )
+    loaded = load_version(store, f"models:/corrected/{second}")
+    assert (loaded.outputs, loaded.class_names) == ("probabilities", ("a", "b", "c"))
+    caplog.clear()
+    assert register(store, tiny, outputs="probabilities", **said) == second
+    assert register(store, tiny, **said) == first
+    assert caplog.text == ""
+
+
 def test_the_same_weights_in_another_model_are_another_version(store: Store) -> None:
     """What the weights do is the model's code, too: a version that gives something else is not used again."""
     first = register(store, nn.Sequential(nn.Linear(4, 3), nn.ReLU()), name="code", input_example=X)

@@ -10,9 +10,10 @@ from mlflow_pt_eval import names
 from mlflow_pt_eval.errors import NotFound, RegistrationFailed
 from mlflow_pt_eval.exporting.candidate import Candidate, take_candidate
 from mlflow_pt_eval.exporting.prove import Prover
+from mlflow_pt_eval.registration.reuse import find_twins
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.models import located, publish
-from mlflow_pt_eval.tracking.registry import create_version, find_version_by_weights, set_alias
+from mlflow_pt_eval.tracking.registry import create_version, set_alias
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
 
@@ -45,7 +46,8 @@ def register(
 ) -> int:
     """Register *model*, with *weights* instead of its own if given, and return the version's number.
 
-    The same weights give the same version again, and *alias* is then set on that one. The version exists only after
+    The same weights give the same version again, and *alias* is then set on that one; where it records other outputs or
+    class names than are given, a warning says so and a new version is made. The version exists only after
     a fresh process has loaded the published model and given the live model's outputs on the example; the alias moves
     last. The live model and all random number generators stay as they were. *metrics* are those of the run at
     *epoch*. Errors: RegistrationFailed, naming the difference or what torch.export refuses; BadInput for names and
@@ -74,17 +76,19 @@ def register(
 
 
 def _registered(store: Store, name: str, candidate: Candidate, prover: Prover) -> int | None:
-    """Return the version that has these weights already, if it proves itself as well as a new one would have to."""
-    version = find_version_by_weights(store, name, candidate.sha256)
-    if version is None:
-        return None
-    try:
-        with located(store, f"models:/{name}/{version}") as (_, folder):
-            prover.check(folder, candidate.example, candidate.expected)
-    except (RegistrationFailed, NotFound) as error:
-        _log.warning("Version %d of %s has the same weights but is not used again: %s", version, name, error)
-        return None
-    return version
+    """Return the version that is this model already, if it proves itself as well as a new one would have to."""
+    twins = find_twins(store, name, candidate.sha256, outputs=candidate.outputs, class_names=candidate.class_names)
+    reasons: list[tuple[int, object]] = list(twins.others)
+    for version in twins.same:
+        try:
+            with located(store, f"models:/{name}/{version}") as (_, folder):
+                prover.check(folder, candidate.example, candidate.expected)
+                return version
+        except (RegistrationFailed, NotFound) as error:
+            reasons.append((version, error))
+    for version, reason in reasons:
+        _log.warning("Version %d of %s has the same weights but is not used again: %s", version, name, reason)
+    return None
 
 
 def _register_anew(

@@ -61,8 +61,8 @@ def versions_of_run(store: Store, run_id: str) -> list[VersionInfo]:
     return [VersionInfo.of(found, ()) for found in _search(store, f"run_id = {quoted(run_id)}")]
 
 
-def find_version_by_weights(store: Store, name: str, sha256: str) -> int | None:
-    """Return the lowest version of *name* that holds exactly these weights and can still be loaded, or None.
+def versions_with_weights(store: Store, name: str, sha256: str) -> Iterator[VersionInfo]:
+    """Give the versions of *name* that hold exactly these weights and can still be loaded, lowest number first.
 
     A version whose logged model was deleted does not count: MLflow keeps it READY, but its bytes are on their way out.
     """
@@ -71,8 +71,7 @@ def find_version_by_weights(store: Store, name: str, sha256: str) -> int | None:
     for found in _search(store, same):
         info = VersionInfo.of(found)
         if info.status == "READY" and has_model(store, info):
-            return info.version
-    return None
+            yield info
 
 
 def has_model(store: Store, info: VersionInfo) -> bool:

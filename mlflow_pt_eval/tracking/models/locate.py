@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_pt_eval.errors import BadInput, NotFound, PathEscape
-from mlflow_pt_eval.exporting.folder import MLMODEL_FILE
+from mlflow_pt_eval.exporting.folder import MLMODEL_FILE, ModelInfo, read_info
 from mlflow_pt_eval.tracking.registry import missing, resolve_uri
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
@@ -51,6 +51,12 @@ def located(store: Store, model_uri: str) -> Iterator[tuple[Located, Path]]:
         yield found, download(store, found.location, Path(place))
 
 
+def recorded(store: Store, model_uri: str) -> ModelInfo:
+    """Return what *model_uri*'s folder says of the model, without fetching the model itself. Errors as `located`."""
+    with reaching(store, f"{model_uri} was not read"), tempfile.TemporaryDirectory(prefix="pt_eval_model.") as place:
+        return read_info(download(store, locate(store, model_uri).location, Path(place), only=MLMODEL_FILE))
+
+
 def locate(store: Store, model_uri: str) -> Located:
     """Return where *model_uri* (see `load_version`) leads to, without reading a file of the model."""
     if logged := _LOGGED.fullmatch(model_uri):
@@ -70,25 +76,30 @@ def locate(store: Store, model_uri: str) -> Located:
     return Located(uri=str(folder.absolute()), location=str(folder.absolute()))
 
 
-def download(store: Store, location: str, into: Path) -> Path:
-    """Return the folder at the artifact URI *location*, brought into the new folder *into* unless it is local."""
-    local = local_folder(location)
-    if local is not None:
-        if not (local / MLMODEL_FILE).is_file():
-            raise NotFound(f"the model's files are gone from {local}; restore them, or register the model again.")
-        return local
-    into.mkdir(exist_ok=True)
-    repository = get_artifact_repository(location, store.tracking_uri, store.registry_uri)
-    try:
-        folder = Path(repository.download_artifacts("", str(into)))
-    except MlflowException as error:
-        if not missing(error):
-            raise
-        raise NotFound(
-            f"the model's files are gone from {location}; restore them, or register the model again."
-        ) from error
+def download(store: Store, location: str, into: Path, *, only: str = "") -> Path:
+    """Return the folder at the artifact URI *location*, brought into the new folder *into* unless it is local.
+
+    *only* names the one file that is needed of it.
+    """
+    gone = NotFound(f"the model's files are gone from {location}; restore them, or register the model again.")
+    folder = local_folder(location)
+    if folder is not None:
+        gone = NotFound(f"the model's files are gone from {folder}; restore them, or register the model again.")
+    else:
+        into.mkdir(exist_ok=True)
+        repository = get_artifact_repository(location, store.tracking_uri, store.registry_uri)
+        try:
+            # That one file is missing is an error of its own kind on every store, so it is looked for first.
+            if only and only not in {entry.path for entry in repository.list_artifacts()}:
+                raise gone
+            found = Path(repository.download_artifacts(only, str(into)))
+        except MlflowException as error:
+            if not missing(error):
+                raise
+            raise gone from error
+        folder = into if only else found
     if not (folder / MLMODEL_FILE).is_file():
-        raise NotFound(f"the model's files are gone from {location}; restore them, or register the model again.")
+        raise gone
     return folder
 
 

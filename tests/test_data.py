@@ -57,6 +57,7 @@ SOURCES = {
     "tensors": (X, Y),
     "arrays": (X.numpy(), Y.numpy()),
     "float64 arrays": (X.numpy().astype(np.float64), Y.numpy().astype(np.int16)),
+    "tensors in a list": [X, Y],
     "labels as a column of whole floats": (X, Y[:, None].double()),
     "tensor data set": TensorDataset(X, Y),
     "items": Items(),
@@ -326,7 +327,18 @@ def test_a_loader_of_text_labels_is_mapped_too():
         ((X, torch.where(Y == 2, torch.nan, Y)), {}, "label 2 is nan"),
         (DataLoader(Items(labels=torch.arange(11) / 4)), {}, "label 1 is 0.25"),
         ((X, torch.eye(11) * 2), {}, "label 0 is 2 in column 0, .*multilabel"),
-        ((X, ["a"] * 11), {}, "the labels are text .label 0 is 'a'.: give classes="),
+        ((X, ["a"] * 11), {}, "the labels are text .label 0 is 'a'.: give class_names= .--class-names."),
+        ((X[:2], [["a"], [1, 2]]), {}, "the labels are a list that makes no array"),
+        ((X[:3], np.array([np.nan, "a", "b"], object)), {"class_names": ["a", "b"]}, "label 0 is missing .nan."),
+        ((X[:3], np.array(["a", "c", None], object)), {"class_names": ["a", "b"]}, "label 2 is missing .None."),
+        ((X[:3], np.array(["a", "b", pd.NA], object)), {}, "label 2 is missing .<NA>."),
+        (
+            (X[:2], np.array(["a", "c"])),
+            {"class_names": ["a", "b"]},
+            "label 1 is 'c', which is not among.*--class-names",
+        ),
+        ([(X[0], 0), (X[1], 1)], {}, "a list of 2 is no data with labels"),
+        (((X[0], 0), (X[1], 1)), {}, "the inputs are a tuple of 2, which makes no array"),
         ((X, Y), {"classes": [0, 1]}, "label 2 is 2, which is not among the classes .0, 1."),
         ((X, Y), {"classes": [0, 1, 2, 1]}, "classes names 1 twice"),
         ((X, Y), {"classes": "012"}, "give a list"),
@@ -364,6 +376,67 @@ def test_a_table_is_split_at_its_target(tmp_path):
         assert batch.inputs.tolist() == [[1.0, 0.5, 1.0], [2.0, 1.5, 0.0]]
         assert batch.labels.tolist() == [0, 1]
     assert load_data(tmp_path / "t.csv", target="kind", classes=["x", "y"]).name == "t"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[True, False, True], torch.tensor([True, False, True]), np.array([[True], [False], [True]])],
+)
+def test_booleans_follow_the_names_true_and_false(labels):
+    """An output that is named "True" is that of True; beside other names, and beside numbers, True is 1."""
+    batch = next(load_data((X[:3], labels), class_names=["True", "false"]).batches())
+    assert batch.labels.tolist() == batch.targets.tolist() == [0, 1, 0]
+    assert read(load_data((X[:3], labels), class_names=["False", "True"]))[1].tolist() == [1, 0, 1]
+    assert read(load_data((X[:3], labels), class_names=["no", "yes"]))[1].tolist() == [1, 0, 1]
+    assert read(load_data((X[:3], [1, 0, 1]), class_names=["True", "False"]))[1].tolist() == [1, 0, 1]
+
+
+def test_a_boolean_column_follows_them_too(tmp_path):
+    """A table's, and a file's."""
+    table = pd.DataFrame({"a": [1.0, 2.0], "y": [True, False]})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for source in (table, table.astype({"y": "boolean"}), tmp_path / "t.csv"):
+        assert load_data(source, target="y", class_names=["True", "False"]).labels.tolist() == [0, 1]
+        assert load_data(source, target="y").labels.tolist() == [1, 0]
+
+
+def test_a_class_may_be_called_what_pandas_takes_for_missing(tmp_path):
+    """In the label's column only an empty cell is missing; in the others pandas' rules hold."""
+    (tmp_path / "t.csv").write_text("a,y\n1,NA\nNA,None\n3,null\n")
+    data = load_data(tmp_path / "t.csv", target="y", class_names=["null", "NA", "None"])
+    assert data.labels.tolist() == [1, 2, 0]
+    assert torch.isnan(data.inputs[1, 0])
+    (tmp_path / "t.csv").write_text("a,y\n1,NA\n2,NA\n")
+    assert load_data(tmp_path / "t.csv", target="y", class_names=["NA", "b"]).labels.tolist() == [0, 0]
+    (tmp_path / "t.csv").write_text("a,y\n1,NA\n2,\n")
+    with pytest.raises(BadInput, match="label 1 is missing"):
+        load_data(tmp_path / "t.csv", target="y", class_names=["NA", "b"])
+
+
+def test_columns_may_have_numbers_for_names():
+    """As a frame made of an array has."""
+    table = pd.DataFrame(np.array([[1.0, 2.0, 0.0], [3.0, 4.0, 1.0]]))
+    for target in (2, "2"):
+        data = load_data(table, target=target)
+        assert data.inputs.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+        assert data.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"a": [True, False], "b": [0.5, 1.5]}),
+        pd.DataFrame({"a": [1, 0], "b": [0.5, 1.5]}).convert_dtypes(),
+    ],
+)
+def test_a_table_without_its_labels_is_read_like_one_with_them(table):
+    """Columns of several types, and of pandas' own, are one matrix of numbers."""
+    data = load_data((table, [0, 1]))
+    assert data.inputs.dtype == torch.float32
+    assert data.inputs.tolist() == [[1.0, 0.5], [0.0, 1.5]]
+    assert torch.equal(data.inputs, load_data(table.assign(y=[0, 1]), target="y").inputs)
+    with pytest.raises(BadInput, match="the column 'c' holds no numbers"):
+        load_data((table.assign(c="text"), [0, 1]))
 
 
 def test_a_missing_label_in_a_table_is_named():

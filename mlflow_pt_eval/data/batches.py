@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
+from mlflow_pt_eval.data.tables import matrix
 from mlflow_pt_eval.errors import BadInput
 
 # What a model is called with: model(x), model(*tuple), model(**mapping).
@@ -156,7 +158,12 @@ def as_tensor(raw: Any) -> torch.Tensor:
     """Make one input a tensor; BadInput for what holds no numbers."""
     if isinstance(raw, torch.Tensor):
         return raw
-    array = np.asarray(raw)
+    try:
+        array = np.asarray(raw)
+    except (ValueError, TypeError) as error:  # parts of several lengths, or tensors on a device
+        raise BadInput(f"the inputs are {_described(raw)}, which makes no array: give tensors or arrays.") from error
+    if array.dtype.kind == "O" and isinstance(raw, pd.DataFrame):  # columns of several types, or of pandas' own
+        array = matrix(raw)
     if array.dtype.kind not in "biuf":
         raise BadInput(f"the inputs are {_described(raw)}: they must be tensors, or arrays of numbers.")
     wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
@@ -168,8 +175,8 @@ def as_tensor(raw: Any) -> torch.Tensor:
 
 
 def as_targets(raw: Any, labels: Labels, index: ClassIndex | None) -> torch.Tensor:
-    """Give a criterion the labels as the data has them, or as int64 where they were looked up or are no tensor."""
-    untouched = isinstance(raw, torch.Tensor) and (index is None or index.text_only)
+    """Give a criterion the labels as the data has them, or as int64 where they may be looked up or are no tensor."""
+    untouched = isinstance(raw, torch.Tensor) and (index is None or (index.text_only and raw.dtype != torch.bool))
     return raw if untouched else torch.from_numpy(labels)
 
 

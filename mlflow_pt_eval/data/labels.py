@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
 from mlflow_pt_eval.errors import BadInput
@@ -17,14 +18,19 @@ Labels = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassIndex:
-    """Which number stands for which label value; with *text_only*, labels that are numbers already stay as they are."""
+    """Which number stands for which label value; with *text_only*, labels that are numbers already stay as they are.
+
+    Booleans are text where the values are the words True and False, in any case.
+    """
 
     numbers: Mapping[Hashable, int]
     text_only: bool = False
 
     def applies(self, labels: npt.NDArray[Any]) -> bool:
         """Say whether *labels* are to be looked up."""
-        return not self.text_only or _is_text(labels)
+        return (
+            not self.text_only or _is_text(labels) or (labels.dtype.kind == "b" and _truths(self.numbers) is not None)
+        )
 
 
 def class_index(classes: Sequence[Hashable], *, text_only: bool = False) -> ClassIndex:
@@ -62,10 +68,8 @@ def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> L
     if index is not None and index.applies(labels):
         labels = _mapped(labels, index.numbers, start)
     if labels.dtype.kind not in "biuf":
-        raise BadInput(
-            f"the labels are {'text' if _is_text(labels) else f'of the type {labels.dtype}'} (label {start} is "
-            f"{_shown(labels.ravel()[:1])}): give classes=, the label values in the order of the model's outputs."
-        )
+        _refuse_missing(labels, start)
+        raise _unnamed(labels, start)
     whole = _whole(labels, start)
     if whole.ndim == 2:
         _check_multilabel(whole, start)
@@ -80,7 +84,7 @@ def check_range(labels: Labels, n_classes: int, *, start: int = 0) -> None:
     first = int(np.flatnonzero((labels < 0) | (labels >= n_classes))[0])
     raise BadInput(
         f"label {start + first} is {labels[first]}, but the model has {n_classes} outputs, so labels are 0 to "
-        f"{n_classes - 1}; if the data's labels are other values, give classes=, in the order of the outputs."
+        f"{n_classes - 1}; if the data's labels are other values, give classes= in Python, in the order of the outputs."
     )
 
 
@@ -88,20 +92,51 @@ def _array(raw: Any) -> npt.NDArray[Any]:
     if isinstance(raw, torch.Tensor):
         raw = raw.detach().cpu()
         raw = (raw.float() if raw.dtype == torch.bfloat16 else raw).numpy()
-    return np.asarray(raw)
+    try:
+        return np.asarray(raw)
+    except (ValueError, TypeError) as error:  # parts of several lengths, or tensors that are nowhere near
+        raise BadInput(
+            f"the labels are a {type(raw).__name__} that makes no array: give one label a sample."
+        ) from error
 
 
 def _mapped(labels: npt.NDArray[Any], index: Mapping[Hashable, int], start: int) -> Labels:
     if labels.ndim != 1:
-        raise BadInput(f"classes= maps one label a sample, but the labels have the shape {labels.shape}.")
+        raise BadInput(f"classes are for one label a sample, but the labels have the shape {labels.shape}.")
+    if labels.dtype.kind == "b" and (places := _truths(index)) is not None:
+        return np.where(labels, *places)
     numbers = np.array([index.get(value, -1) for value in labels.tolist()], np.int64)
-    if (numbers < 0).any():
-        first = int(np.flatnonzero(numbers < 0)[0])
+    if (unknown := numbers < 0).any():
+        _refuse_missing(labels, start, unknown)
+        first = int(unknown.argmax())
         raise BadInput(
             f"label {start + first} is {_shown(labels[first : first + 1])}, which is not among the classes "
-            f"({_shown(index)}); add it to classes=, or leave such samples out."
+            f"({_shown(index)}); add it to class_names= (--class-names) or classes=, or leave such samples out."
         )
     return numbers
+
+
+def _truths(index: Mapping[Hashable, int]) -> tuple[int, int] | None:
+    """Return the numbers of True and False where these two words are the classes."""
+    words = {str(value).lower(): number for value, number in index.items()}
+    return (words["true"], words["false"]) if set(words) == {"true", "false"} else None
+
+
+def _refuse_missing(labels: npt.NDArray[Any], start: int, among: Any = True) -> None:
+    """Name the first label, of those that *among* marks, that a table has no value for."""
+    gone = np.asarray(pd.isna(labels)) & among
+    if gone.any():
+        first = tuple(int(place) for place in np.argwhere(gone)[0])
+        raise BadInput(f"label {start + first[0]} is missing ({labels[first]}): fill it in, or leave such samples out.")
+
+
+def _unnamed(labels: npt.NDArray[Any], start: int) -> BadInput:
+    text = _is_text(labels)
+    way = "class_names= (--class-names)" if text else "classes="
+    return BadInput(
+        f"the labels are {'text' if text else f'of the type {labels.dtype}'} (label {start} is "
+        f"{_shown(labels.ravel()[:1])}): give {way}, all of them in the order of the model's outputs."
+    )
 
 
 def _whole(labels: npt.NDArray[Any], start: int) -> Labels:
@@ -127,7 +162,8 @@ def _check_multilabel(labels: Labels, start: int) -> None:
 
 
 def _is_text(labels: npt.NDArray[Any]) -> bool:
-    return labels.dtype.kind in "UST" or any(isinstance(label, str) for label in labels.ravel()[:1])
+    kind = labels.dtype.kind
+    return kind in "UST" or (kind == "O" and any(isinstance(label, str) for label in labels.ravel()))
 
 
 def _shown(values: Any) -> str:

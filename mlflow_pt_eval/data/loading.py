@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
 from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
 from mlflow_pt_eval.data.selection import selected
-from mlflow_pt_eval.data.spec import load_spec, split_table
+from mlflow_pt_eval.data.spec import load_spec
+from mlflow_pt_eval.data.tables import split_table
 from mlflow_pt_eval.errors import BadInput
 
 _FORMS = "a DataLoader, a Dataset, (X, y), a DataFrame with target=, or a SPEC string"
@@ -24,7 +25,7 @@ _FORMS = "a DataLoader, a Dataset, (X, y), a DataFrame with target=, or a SPEC s
 def load_data(
     source: Any,
     *,
-    target: str | None = None,
+    target: Hashable | None = None,
     batch_size: int = 256,
     classes: Sequence[Hashable] | None = None,
     class_names: Sequence[str] | None = None,
@@ -46,7 +47,7 @@ def load_data(
         raise BadInput(f"batch_size is {batch_size}; it must be at least 1.")
     if isinstance(source, str | Path):
         name = name or (Path(source).stem if Path(source).is_file() else str(source))
-        source = load_spec(str(source))
+        source = load_spec(str(source), target=target)
     if target is not None and not isinstance(source, pd.DataFrame):
         raise BadInput(f"target={target!r} names a table's column, but the data is a {type(source).__name__}.")
     index = None if class_names is None else class_index(class_names, text_only=True)
@@ -60,7 +61,9 @@ def load_data(
 
 def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
     if isinstance(source, tuple | list):
-        if len(source) != 2 or source[1] is None:
+        # A list of two items, each with its label, is not (X, y): their parts would be torn apart.
+        items = isinstance(source, list) and len(source) == 2 and all(isinstance(part, tuple) for part in source)
+        if items or len(source) != 2 or source[1] is None:
             raise BadInput(f"a {type(source).__name__} of {len(source)} is no data with labels; give {_FORMS}.")
         return _arrays(source[0], source[1], batch_size, index)
     if isinstance(source, DataLoader):

@@ -6,30 +6,31 @@ import importlib
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from mlflow_pt_eval.data.tables import read_table
 from mlflow_pt_eval.errors import BadInput, NotFound, PtEvalError, UnsafeFile
 
 _FORMS = "package.module:callable, or a file that ends in .npz, .csv or .parquet"
 
 
-def load_spec(spec: str) -> Any:
+def load_spec(spec: str, *, target: Hashable | None = None) -> Any:
     """Return what *spec* names: a callable's result, `(X, y)` of an `.npz` file, a `.csv` or `.parquet` as a table.
 
-    An `.npz` file holds the arrays `X` and `y`. The working directory is importable.
+    An `.npz` file holds the arrays `X` and `y`. The working directory is importable. *target* is the label's column
+    of a table, in which only an empty cell is a missing one.
     Errors: NotFound, UnsafeFile (an array that only a pickle could hold) and BadInput.
     """
     suffix = Path(spec).suffix.lower()
     if suffix == ".npz":
         return _npz(_existing(spec))
     if suffix in (".csv", ".parquet"):
-        return _table(_existing(spec))
+        return read_table(_existing(spec), target)
     if ":" in spec:
         return call(spec)
     raise BadInput(f"{spec!r} names no data: a SPEC is {_FORMS}.")
@@ -61,22 +62,6 @@ def find_callable(spec: str) -> Callable[..., Any]:
     return found
 
 
-def split_table(table: pd.DataFrame, target: str | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    """Split a table into the columns beside *target*, in their order, as one float32 matrix, and *target* itself."""
-    columns = [str(column) for column in table.columns]
-    if target is None or target not in columns:
-        had = "no target column is named" if target is None else f"the table has no column {target!r}"
-        raise BadInput(f"{had}; name the label's with --target (target=): one of {', '.join(columns)}.")
-    inputs = table.loc[:, [column != target for column in columns]]
-    text = [str(name) for name, dtype in inputs.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
-    if text:
-        raise BadInput(f"the column {text[0]!r} holds no numbers; a table's inputs are one matrix of numbers.")
-    labels = table.iloc[:, columns.index(target)]
-    # pandas' own integer types have a value for "missing", which becomes NaN here and is refused by name later.
-    kind = np.float64 if pd.api.types.is_numeric_dtype(labels.dtype) else None
-    return inputs.to_numpy(np.float32, na_value=np.nan), labels.to_numpy(kind)
-
-
 def _existing(spec: str) -> Path:
     path = Path(spec)
     if not path.is_file():
@@ -98,13 +83,6 @@ def _npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         if isinstance(error, BadInput):
             raise
         raise UnsafeFile(f"{path} holds objects, which only a pickle can; store plain arrays of numbers.") from error
-
-
-def _table(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        raise BadInput(f"{path} cannot be read as a table: {_oneline(error)}") from error
 
 
 def _module(name: str) -> Any:

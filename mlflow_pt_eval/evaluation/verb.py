@@ -32,7 +32,7 @@ def evaluate(
     outputs: Outputs | Literal["auto"] = "auto",
     class_names: Sequence[str] | None = None,
     classes: Sequence[Hashable] | None = None,
-    target: str | None = None,
+    target: Hashable | None = None,
     split: str = "test",
     device: str | torch.device = "auto",
     batch_size: int = 256,

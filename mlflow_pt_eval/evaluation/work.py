@@ -39,7 +39,7 @@ class Request:
     outputs: Outputs | Literal["auto"] = "auto"
     class_names: Sequence[str] | None = None
     classes: Sequence[Hashable] | None = None
-    target: str | None = None
+    target: Hashable | None = None
     split: str = "test"
     device: str | torch.device = "auto"
     batch_size: int = 256

@@ -1,0 +1,60 @@
+"""Tables: a file's, and of a table's columns the inputs, one matrix of numbers, and the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mlflow_pt_eval.errors import BadInput
+
+
+def read_table(path: Path, target: Hashable | None) -> pd.DataFrame:
+    """Read a `.csv` or `.parquet` file; BadInput for one that is none."""
+    try:
+        if path.suffix.lower() != ".csv":
+            return pd.read_parquet(path)
+        table = pd.read_csv(path)
+        name = str(target)
+        if name in table.columns and _reads_names_as_missing(table[name]):
+            # pandas takes NA, None, null … for missing, which are good names of classes.
+            table[name] = pd.read_csv(path, keep_default_na=False, na_values=[""])[name]
+        return table
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
+        raise BadInput(f"{path} cannot be read as a table: {reason}") from error
+
+
+def _reads_names_as_missing(labels: pd.Series[Any]) -> bool:
+    gone = labels.isna()
+    return bool(gone.all() or (gone.any() and not pd.api.types.is_numeric_dtype(labels.dtype)))
+
+
+def split_table(table: pd.DataFrame, target: Hashable | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+    """Split a table into the columns beside *target*, in their order, as one float32 matrix, and *target* itself."""
+    columns = [str(column) for column in table.columns]
+    if target is None or str(target) not in columns:
+        had = "no target column is named" if target is None else f"the table has no column {target!r}"
+        raise BadInput(f"{had}; name the label's with --target (target=): one of {', '.join(columns)}.")
+    inputs = table.loc[:, [column != str(target) for column in columns]]
+    return matrix(inputs), _labels(table.iloc[:, columns.index(str(target))])
+
+
+def matrix(table: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """Return a table's columns, in their order, as one float32 matrix, NaN where a value is missing."""
+    text = [str(name) for name, dtype in table.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    if text:
+        raise BadInput(f"the column {text[0]!r} holds no numbers; a table's inputs are one matrix of numbers.")
+    return table.to_numpy(np.float32, na_value=np.nan)
+
+
+def _labels(column: pd.Series[Any]) -> npt.NDArray[Any]:
+    if pd.api.types.is_bool_dtype(column.dtype) and not column.hasnans:
+        return column.to_numpy(np.bool_)
+    # pandas' own integer types have a value for "missing", which becomes NaN here and is refused by name later.
+    return column.to_numpy(np.float64 if pd.api.types.is_numeric_dtype(column.dtype) else None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import random
+import threading
 import warnings
 
 import numpy as np
@@ -92,6 +94,47 @@ def test_python_looks_for_garbage_as_often_as_before(tiny, before, within):
         assert gc.get_threshold() == (before, 11, 12)
     finally:
         gc.set_threshold(*usual)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_threads_do_not_switch_each_others_model_back(tiny, same):
+    """Two passes that overlap, the one begun first ending first: each in eval mode, and all settings as before."""
+    tiny.train()
+    other = tiny if same else copy.deepcopy(tiny)
+    threshold, seen, scores = gc.get_threshold(), [], {}
+    begun, overlapping, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Meeting(Items):
+        """In its middle it says so, and waits for what the other thread says."""
+
+        def __init__(self, model, say, hear, patience):
+            self.model, self.say, self.hear, self.patience = model, say, hear, patience
+
+        def __getitem__(self, index):
+            if index == 8:
+                self.say.set()
+                self.hear.wait(self.patience)
+            seen.append(self.model.training)
+            return super().__getitem__(index)
+
+    def second():
+        begun.wait(20)
+        data = DataLoader(Meeting(other, overlapping, ended, 20), batch_size=8)
+        scores["second"] = predict(other, data, outputs="logits").scores
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    # With one model the second pass waits for the first to end, so that the first need not wait long for it.
+    data = DataLoader(Meeting(tiny, begun, overlapping, 0.3 if same else 20), batch_size=8)
+    scores["first"] = predict(tiny, data, outputs="logits").scores
+    ended.set()
+    thread.join()
+    assert not any(seen)
+    assert all(module.training for module in (*tiny.modules(), *other.modules()))
+    assert gc.get_threshold() == threshold
+    alone = predict(tiny, DataLoader(Items(), batch_size=8), outputs="logits").scores
+    assert np.array_equal(scores["first"], alone)
+    assert np.array_equal(scores["second"], alone)
 
 
 def test_modes_come_back_after_an_error(tiny):

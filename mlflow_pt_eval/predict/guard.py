@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,14 @@ def untouched(loader: Any) -> Iterator[None]:
             restore_generators(loader, private)
 
 
+class _Seldom:
+    """The threshold as it was before the first of the blocks that are open, in whatever threads."""
+
+    lock = threading.Lock()
+    blocks = 0
+    before = (0, 0, 0)
+
+
 @contextmanager
 def seldom_collecting() -> Iterator[None]:
     """Let a batch's samples come and go in the block without Python looking for reference cycles among them.
@@ -31,10 +40,16 @@ def seldom_collecting() -> Iterator[None]:
     By Python's own setting it looks once 700 objects are alive more than before, which a batch of a few hundred
     samples reaches each time: 6 % of a pass over small samples. What is truly circular is still found, a little later.
     """
-    before = gc.get_threshold()
-    if 0 < before[0] < _ALIVE:
-        gc.set_threshold(_ALIVE, *before[1:])
+    with _Seldom.lock:
+        _Seldom.blocks += 1
+        if _Seldom.blocks == 1:
+            _Seldom.before = gc.get_threshold()
+            if 0 < _Seldom.before[0] < _ALIVE:
+                gc.set_threshold(_ALIVE, *_Seldom.before[1:])
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        with _Seldom.lock:
+            _Seldom.blocks -= 1
+            if not _Seldom.blocks:
+                gc.set_threshold(*_Seldom.before)

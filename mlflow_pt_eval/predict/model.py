@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
 
 from mlflow_pt_eval.errors import BadInput
 
+_alone: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_finding = threading.Lock()
+
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put *model* in eval mode while the block runs; every submodule's mode is as before after it."""
-    modes = [(module, module.training) for module in model.modules()]
-    _switch(model, training=False)
-    try:
-        yield
-    finally:
-        if modes[0][1]:
-            _switch(model, training=True)
-        for module, training in modes:
-            module.training = training
+    """Put *model* in eval mode while the block runs; every submodule's mode is as before after it.
+
+    A second thread with the same model waits: the first one would put its mode back in the middle of its own pass.
+    """
+    with _finding:
+        alone = _alone.setdefault(model, threading.RLock())
+    with alone:
+        modes = [(module, module.training) for module in model.modules()]
+        _switch(model, training=False)
+        try:
+            yield
+        finally:
+            if modes[0][1]:
+                _switch(model, training=True)
+            for module, training in modes:
+                module.training = training
 
 
 def _switch(model: nn.Module, *, training: bool) -> None:

@@ -91,7 +91,7 @@ class ModelCheckpoint:
         if self.save_top_k == -1:
             return {record.epoch for record in fitting}
         if self.monitor is None:
-            return {record.epoch for record in fitting[len(fitting) - self.save_top_k :]} if self.save_top_k else set()
+            return {record.epoch for record in fitting[max(len(fitting) - self.save_top_k, 0) :]}
         return {record.epoch for record in _ranked(fitting, self.monitor, self.mode, self.save_top_k)}
 
 

@@ -45,6 +45,8 @@ def test_model_checkpoint_saves(history, arguments, values, expected):
     [
         ({}, [0.1, 0.2, 0.3], {2}),
         ({"save_top_k": 2}, [0.1, 0.2, 0.3], {1, 2}),
+        ({"save_top_k": 5}, [0.1, 0.2, 0.3, 0.4], {0, 1, 2, 3}),
+        ({"save_top_k": 0}, [0.1, 0.2], {1}),
         ({"save_top_k": -1}, [0.1, 0.2, 0.3], {0, 1, 2}),
         ({**ACC}, [0.1, 0.9, 0.3], {1, 2}),
         ({**ACC, "save_last": False}, [0.1, 0.9, 0.9], {1}),

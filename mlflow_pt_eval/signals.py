@@ -3,20 +3,23 @@
 `watching()` installs the handlers. After a first signal `pending()` says which it was, and `check()` raises
 `Interrupted` where ending loses nothing: when the watch was told so (`Watch.safe`), or when the grace is over.
 A second signal ends at once, unless a launcher passes on what the process has got already (`Watch.echo_seconds`).
+All of it concerns this process only: a child that it forks has no watch and the handlers from before.
 """
 
 from __future__ import annotations
 
-import _thread
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import FrameType
 
 from mlflow_pt_eval.errors import Interrupted
+from mlflow_pt_eval.forks import OwnHandlers
+from mlflow_pt_eval.processes import is_caught
 
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -32,6 +35,8 @@ class Watch:
         self.expired = False
         self._received = 0.0
         self._timer: threading.Timer | None = None
+        self._sending, self._over = threading.Lock(), False
+        self._missed: int | None = None
 
     @property
     def seconds_left(self) -> float:
@@ -40,6 +45,9 @@ class Watch:
 
     def receive(self, signum: int) -> None:
         """Take a signal: the first starts the grace, any later one (or the end of the grace) ends at once."""
+        if self._over:
+            self._missed = signum if self.signum is None else None  # a first one is for the handlers that come back
+            return
         if self.signum is not None:
             if not self.expired and time.monotonic() - self._received < self.echo_seconds:
                 return
@@ -57,12 +65,31 @@ class Watch:
     def _expire(self) -> None:
         self.expired = True
         assert self.signum is not None
-        _thread.interrupt_main(signal.Signals(self.signum))
+        self.send(self.signum)
+
+    def send(self, signum: int) -> None:
+        """Send the main thread a signal, which wakes it where it waits, too; none once our handlers go."""
+        main = threading.main_thread().ident
+        with self._sending:
+            if not self._over and main is not None:
+                signal.pthread_kill(main, signum)
 
     def disarm(self) -> None:
         """Stop the clock: the end is under way."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def end(self) -> None:
+        """Take and send nothing any more."""
+        self._over = True
+        self.disarm()
+        with self._sending:
+            pass  # what was just being sent has come
+
+    def pass_on(self) -> None:
+        """Give what came too late for this watch to whoever handles signals now."""
+        if self._missed is not None:
+            signal.raise_signal(self._missed)
 
 
 _current: Watch | None = None
@@ -86,14 +113,18 @@ def check() -> None:
 
 
 def request(signum: int) -> None:
-    """Act as if the signal had been sent to this process: for what notices by itself that it should end."""
-    _thread.interrupt_main(signal.Signals(signum))
+    """Have a watched training act as if the signal had come: for what notices by itself that it should end."""
+    watch = _current
+    if watch is not None:
+        watch.send(signum)
 
 
 def _handled() -> list[signal.Signals]:
+    # Not what is ignored, as by a job in a shell script's background, nor what is handled outside Python (None).
+    alone = (signal.SIG_IGN, None)
+    wanted = [signum for signum in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(signum) not in alone]
     # SIGUSR1 is what schedulers send ahead of a time limit, unless the program has a use of its own for it.
-    wanted = [signal.SIGTERM, signal.SIGINT]
-    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
+    if signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL and not is_caught(signal.SIGUSR1):
         wanted.append(signal.SIGUSR1)
     return wanted
 
@@ -105,20 +136,29 @@ def watching(grace_seconds: float) -> Iterator[Watch]:
     Only a process's main thread can do so; elsewhere one warning says that signals are left alone.
     """
     global _current
-    watch, before, outer = Watch(grace_seconds), {}, _current
+    watch, handlers, outer = Watch(grace_seconds), None, _current
     if threading.current_thread() is threading.main_thread():
 
-        def handler(signum: int, frame: Any) -> None:
+        def handler(signum: int, frame: FrameType | None) -> None:
             watch.receive(signum)
 
-        before = {s: signal.signal(s, handler) for s in _handled()}
+        handlers = OwnHandlers(handler, _handled())
         _current = watch
     else:
         _log.warning("the training runs outside the main thread: signals cannot be watched, so they end it at once")
     try:
         yield watch
     finally:
-        watch.disarm()
-        for signum, previous in before.items():
-            signal.signal(signum, previous)
+        watch.end()
+        if handlers is not None:
+            handlers.put_back()
         _current = outer
+        watch.pass_on()
+
+
+def _forget() -> None:
+    global _current
+    _current = None
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import faulthandler
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
 import torch
 from loops import Parts, wrapped
+from torch.utils.data import DataLoader, Dataset
+
+from mlflow_pt_eval import signals
+from mlflow_pt_eval.errors import Interrupted
 
 SCRIPT = """
 import sys, time, pathlib
@@ -172,6 +182,83 @@ def test_handlers_are_put_back_and_ctrl_c_still_works():
     before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)]
     wrapped(Parts(), 1)
     assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)] == before
+
+
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+def handlers() -> list[Any]:
+    """What handles each of the signals now."""
+    return [signal.getsignal(signum) for signum in HANDLED]
+
+
+@contextmanager
+def handled_by(signum: signal.Signals, handler: Any) -> Iterator[None]:
+    """Have a signal handled otherwise within the block."""
+    before = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signum, before)
+
+
+def test_a_forked_child_is_as_if_nobody_watched():
+    """Handlers, mask and flag are those from before, also inside a second watch: only so can a pool end its workers."""
+    before, blocked = handlers(), signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with signals.watching(20), signals.watching(20):
+        child = os.fork()
+        if child == 0:
+            same = handlers() == before and signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked
+            os._exit(0 if same and not signals.is_watching() else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == blocked
+        process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        process.start()
+        process.terminate()
+        process.join(30)
+        assert process.exitcode == -signal.SIGTERM
+
+
+class HandlersInWorker(Dataset):
+    """One sample: whether its worker leaves Ctrl-C alone, and whether it watches."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.tensor([signal.getsignal(signal.SIGINT) is signal.SIG_IGN, signals.is_watching()])
+
+
+def test_a_loaders_workers_leave_ctrl_c_to_the_training():
+    """The terminal sends it to all of them, but the batch at hand is still to be had from them, and nothing said."""
+    with signals.watching(20):
+        (inside,) = DataLoader(HandlersInWorker(), num_workers=1, multiprocessing_context="fork")
+    (outside,) = DataLoader(HandlersInWorker(), num_workers=1, multiprocessing_context="fork")
+    assert inside.tolist() == [[True, False]]
+    assert outside.tolist() == [[False, False]]
+
+
+def test_the_end_of_the_grace_wakes_what_waits():
+    """A queue that stays empty or a server that hangs does not hold up the end."""
+    with signals.watching(0.1):
+        threading.Timer(0.1, signals.request, [signal.SIGTERM]).start()
+        with pytest.raises(Interrupted):
+            threading.Event().wait(60)
+
+
+def test_a_signal_that_is_ignored_or_has_another_use_is_left_alone(tmp_path):
+    """A job in a shell script's background ignores Ctrl-C; faulthandler's handlers are unknown to Python's `signal`."""
+    with handled_by(signal.SIGINT, signal.SIG_IGN), signals.watching(20):
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    with (tmp_path / "stacks").open("w") as file:
+        faulthandler.register(signal.SIGUSR1, file)
+        try:
+            with signals.watching(20) as watch:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                assert watch.signum is None
+        finally:
+            faulthandler.unregister(signal.SIGUSR1)
+    assert "test_signals.py" in (tmp_path / "stacks").read_text()
 
 
 def launch(tmp_path, place):

@@ -17,6 +17,7 @@ class Facts:
 
     `recalls` has one entry a class, in the model's order. `size_bytes` is what the version takes in the store,
     `latency_ms` the median time of one prediction of its input example on the CPU; None where not measured.
+    `criterion` describes what the metric `loss` is an average of, None where that is not known.
     """
 
     model_uri: str
@@ -24,6 +25,7 @@ class Facts:
     recalls: Sequence[tuple[str, float]] = ()
     size_bytes: int | None = None
     latency_ms: float | None = None
+    criterion: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +43,15 @@ def _no_interval(metric: str, confidence: float) -> Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """The candidate and the champion (None: there is none yet), evaluated on the same data.
+    """The candidate and the champion (None: there is none), evaluated on the same data.
 
-    `interval(metric, confidence)` gives the paired interval; it is asked only by a gate that needs it.
+    `interval(metric, confidence)` gives the paired interval; it is asked only by a gate that needs it. `alone` says
+    why there is no champion.
     """
 
     candidate: Facts
     champion: Facts | None
+    alone: str = "no champion yet"
     interval: Callable[[str, float], Interval] = _no_interval
 
 

@@ -13,11 +13,10 @@ from mlflow_pt_eval.decisions import Check, Facts, Pair
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import direction
 from mlflow_pt_eval.records import improves
+from mlflow_pt_eval.wording import class_difference
 
 # What adding and subtracting fractions gets wrong: 1 - 0.85 is 0.15000000000000002, which is no more than 0.15.
 _ROUNDING = 1e-12
-
-_NO_CHAMPION = "no champion yet, nothing to compare with"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,9 @@ class MetricGate:
         """Compare the metric, and the paired interval where *confidence* asks for it."""
         gate, value = f"{self.metric} better than the champion", _metric(pair.candidate, self.metric)
         if pair.champion is None:
-            return Check(gate=gate, passed=True, detail=f"{value:.6g}; {_NO_CHAMPION}", numbers={"candidate": value})
+            return Check(gate=gate, passed=True, detail=f"{value:.6g}; {_alone(pair)}", numbers={"candidate": value})
+        if self.metric == "loss" and (differ := _criteria_differ(pair.candidate, pair.champion)):
+            return Check(gate=gate, passed=False, detail=differ)
         best, sign = _metric(pair.champion, self.metric), 1 if direction(self.metric) == "max" else -1
         gain = sign * (value - best)
         passed = improves(value, best, direction(self.metric), self.min_delta + _ROUNDING)
@@ -97,12 +98,15 @@ class ClassDropGate:
         """Look at the class that lost most."""
         gate = "no class's recall drops"
         if pair.champion is None:
-            return Check(gate=gate, passed=True, detail=_NO_CHAMPION)
+            return Check(gate=gate, passed=True, detail=_alone(pair))
         new, old = pair.candidate.recalls, pair.champion.recalls
         if not new or len(new) != len(old):
             counts = {"candidate_classes": float(len(new)), "champion_classes": float(len(old))}
             detail = f"the candidate has {len(new)} classes, the champion {len(old)}: they cannot be set side by side"
             return Check(gate=gate, passed=False, detail=detail, numbers=counts)
+        if differ := class_difference([name for name, _ in new], [name for name, _ in old]):
+            detail = f"{differ} for the candidate and the champion: their classes cannot be set side by side"
+            return Check(gate=gate, passed=False, detail=detail)
         name, value, best = max(
             ((name, value, best) for (name, value), (_, best) in zip(new, old, strict=True)),
             key=lambda row: row[2] - row[1],
@@ -153,6 +157,19 @@ def _ceiling(gate: str, value: float | None, limit: float, unit: str) -> Check:
         passed=not improves(limit, value, "min"),
         detail=f"{value:.6g} {unit} (asked: at most {limit:g} {unit})",
         numbers={"candidate": value, "limit": limit},
+    )
+
+
+def _alone(pair: Pair) -> str:
+    return f"{pair.alone}, nothing to compare with"
+
+
+def _criteria_differ(candidate: Facts, champion: Facts) -> str | None:
+    if candidate.criterion is None or champion.criterion is None or candidate.criterion == champion.criterion:
+        return None
+    return (
+        f"the candidate's is the average of {candidate.criterion}, the champion's of {champion.criterion}: "
+        "evaluate both with the same criterion"
     )
 
 

@@ -63,6 +63,7 @@ TAG_MODEL_URI: Final = "pt_eval.model_uri"
 TAG_SPLIT: Final = "pt_eval.split"
 TAG_EVALUATED: Final = "pt_eval.evaluated"  # when, in milliseconds since 1970: the run may be older
 TAG_ERROR: Final = "pt_eval.error"
+TAG_CRITERION: Final = "pt_eval.criterion"
 
 # comparison run (with TAG_SPLIT and TAG_DATASET_DIGEST)
 TAG_COMPARED: Final = "pt_eval.compared"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def shorten(text: str, limit: int) -> str:
     """Cut *text* to *limit* characters in its middle: names that differ often do so at their ends.
@@ -55,3 +57,22 @@ def compact(count: int) -> str:
         value, power = value / 1000, power + 1
     digits = 1 if power and value < 9.95 else 0
     return f"{value:.{digits}f}".removesuffix(".0") + ("", "k", "M", "G")[power]
+
+
+def class_difference(new: Sequence[str], old: Sequence[str]) -> str | None:
+    """Say where two models' class names, each in the order of its outputs, are of other classes; None if they agree.
+
+    A model whose classes have numbers only was registered without names, and agrees with any.
+
+    >>> class_difference(["no", "yes"], ["yes", "no"])
+    "class 0 is 'no' and 'yes'"
+    >>> class_difference(["no", "yes"], ["0", "1"]), class_difference(["1", "0"], ["0", "1"])
+    (None, "class 0 is '1' and '0'")
+    """
+    if len(new) != len(old):
+        return f"there are {len(new)} and {len(old)} classes"
+    unnamed = [str(place) for place in range(len(new))]
+    if unnamed in (list(new), list(old)) and set(new).isdisjoint(old):
+        return None
+    places = (place for place, (one, other) in enumerate(zip(new, old, strict=True)) if one != other)
+    return next((f"class {place} is {new[place]!r} and {old[place]!r}" for place in places), None)

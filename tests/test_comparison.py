@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import subprocess
@@ -81,6 +82,21 @@ def test_each_classs_recall_change_is_given(pair):
     (one,) = compare_entries(pair, pair[0]).against
     assert [(c.name, round(c.change * 20)) for c in one.classes] == [("a", 3), ("b", 2), ("c", 2)]
     assert all(c.version - c.baseline == pytest.approx(c.change) for c in one.classes)
+
+
+def test_classes_in_another_order_are_warned_of_and_not_set_side_by_side(tmp_path, caplog):
+    """By position, one model's 'yes' would stand beside the other's 'no'."""
+    sides = [
+        entry(tmp_path, n + 1, scores_with(LABELS, [n]), class_names=list(order))
+        for n, order in enumerate(("abc", "bac"))
+    ]
+    comparison = compare_entries(sides, sides[0])
+    (said,) = comparison.warnings
+    assert "models:/m/2 and the baseline models:/m/1 name their classes differently (class 0 is 'b' and 'a')" in said
+    assert said in caplog.text
+    assert comparison.to_json()["warnings"] == [said]
+    assert html.escape(said) in render(comparison, {})
+    assert comparison.against[0].classes == ()
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,36 @@ def test_classes_that_cannot_be_set_side_by_side_do_not_pass():
     assert not ClassDropGate(max_class_drop=1.0).check(recalls([], [])).passed
 
 
+@pytest.mark.parametrize(
+    ("new", "old", "passed"),
+    [
+        (["no", "yes"], ["yes", "no"], False),
+        (["1", "0"], ["0", "1"], False),
+        (["no", "yes"], ["0", "1"], True),  # registered without names: nothing says that they are others
+        (["no", "yes"], ["no", "yes"], True),
+    ],
+)
+def test_classes_of_other_names_are_not_set_side_by_side(new, old, passed):
+    """By position, 'yes' would be set beside 'no'."""
+    one, other = (Facts(model_uri="", metrics={}, recalls=[(name, 0.5) for name in names]) for names in (new, old))
+    check = ClassDropGate(max_class_drop=1.0).check(Pair(candidate=one, champion=other))
+    said = f"class 0 is {new[0]!r} and {old[0]!r} for the candidate and the champion"
+    assert (check.passed, said in check.detail) == (passed, not passed)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "passed"),
+    [("MSELoss()", "MSELoss()", True), ("MSELoss()", None, True), ("MSELoss()", "L1Loss()", False)],
+)
+def test_losses_of_two_criteria_are_not_compared(ours, theirs, passed):
+    """A smaller number of something else is no gain; where a criterion was not noted nothing is known."""
+    one, other = (
+        Facts(model_uri="", metrics={"loss": loss}, criterion=by) for loss, by in ((0.1, ours), (0.2, theirs))
+    )
+    check = MetricGate(metric="loss").check(Pair(candidate=one, champion=other))
+    assert (check.passed, "evaluate both with the same criterion" in check.detail) == (passed, not passed)
+
+
 @pytest.mark.parametrize("gate", [MetricGate(), MetricGate(confidence=0.95), ClassDropGate(max_class_drop=0.0)])
 def test_relative_gates_pass_where_there_is_no_champion(gate):
     """The first version has nothing to be better than: the absolute gates decide."""

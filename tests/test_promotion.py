@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from urllib.request import url2pathname
 
 import mlflow
 import pytest
+import torch
 from registered import DIGEST, add_evaluation, add_version
+from torch import nn
 
 from mlflow_pt_eval import names
 from mlflow_pt_eval.errors import BadInput, NotFound, PromotionConflict
+from mlflow_pt_eval.evaluation import evaluate
 from mlflow_pt_eval.gates import ClassDropGate, LatencyGate, MetricGate, SizeGate, ThresholdGate
 from mlflow_pt_eval.promotion import gates_for, history, promote, rollback, versions
 from mlflow_pt_eval.tracking import registry
@@ -219,6 +223,40 @@ def test_without_a_champion_the_absolute_gates_decide(store, name):
     evaluated(store, name, 6)
     assert not promote(name, 1, threshold=0.95, dry_run=True).passed
     assert promote(name, 1, threshold=0.9, max_class_drop=0.0, confidence=0.99, dry_run=True).passed
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_champion_that_is_gone_is_told(store, name, caplog, deleted):
+    """MLflow drops an alias with its version, without a word; the ledger knows, and what passes says so."""
+    evaluated(store, name, 6, 12)
+    first = promote(name, 1)
+    if deleted:
+        store.client.delete_model_version(name, "1")
+    else:
+        store.client.delete_registered_model_alias(name, "champion")
+    decision = promote(name, 2)
+    how = "it was deleted" if deleted else "the alias 'champion' was taken off it"
+    said = f"no champion any more (version 1 was it since {first.when}, and {how})"
+    assert decision.moved
+    assert decision.checks[1].detail == f"0.8; {said}, nothing to compare with"
+    assert said in caplog.text
+
+
+def test_losses_are_compared_where_the_criterion_is_the_same(store, name):
+    """Each evaluation notes its criterion; what is asked beyond the average is refused with what can be asked."""
+    data = (torch.randn(30, 4), torch.arange(30) % 3)
+    for seed, smoothing in enumerate((0.0, 0.5)):
+        criterion = nn.CrossEntropyLoss(label_smoothing=smoothing)
+        found = evaluate(f"models:/{name}/{add_version(store, name, seed)}", data, criterion=criterion)
+        assert found.metrics["loss"] > 0
+    registry.set_alias(store, name, "champion", 1)
+    check = promote(name, 2, metric="loss", dry_run=True).checks[1]
+    assert not check.passed
+    assert re.search(r"label_smoothing=0\.5.*label_smoothing=0\.0.*same criterion", check.detail)
+    evaluate(f"models:/{name}/2", data, criterion=nn.CrossEntropyLoss())
+    assert "against" in promote(name, 2, metric="loss", dry_run=True).checks[1].detail
+    with pytest.raises(BadInput, match="keeps only its average"):
+        promote(name, 2, metric="loss", confidence=0.9, dry_run=True)
 
 
 def test_gates_and_the_options_that_make_gates_exclude_each_other():

@@ -157,10 +157,10 @@ def test_two_models_outputs_are_of_the_same_samples_or_refused(tmp_path):
 
 
 def test_the_loss_needs_losses_and_everything_else_the_outputs(tmp_path):
-    """What was evaluated without a criterion has no loss to compare."""
+    """An evaluation keeps the loss's average only: there is nothing to pair, and what has an interval is named."""
     labels = np.arange(12) % 3
     bare, whole = stored(tmp_path, labels), stored(tmp_path, labels, losses=np.ones(12))
     assert np.array_equal(whole.for_metric("loss"), np.ones(12))
     assert whole.for_metric("accuracy") is whole.scores
-    with pytest.raises(BadInput, match="criterion"):
+    with pytest.raises(BadInput, match=r"keeps only its average.*a metric that has one: log_loss"):
         bare.for_metric("loss")

@@ -15,6 +15,7 @@ from mlflow_pt_eval.comparison.sides import Against, Change, ClassChange, Flip, 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import flips, mcnemar, paired_difference, recall_changes
 from mlflow_pt_eval.tracking.sample_outputs import SampleOutputs, require_same_samples
+from mlflow_pt_eval.wording import class_difference
 
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -41,6 +42,10 @@ def compare_entries(entries: Sequence[Entry], baseline: Entry, *, resamples: int
     """
     require_same_samples([baseline.outputs, *(entry.outputs for entry in entries)])
     first = baseline.side.evaluation
+    others = [entry for entry in entries if entry is not baseline]
+    warnings = tuple(text for entry in others if (text := _classes_differ(entry, baseline)) is not None)
+    for text in warnings:
+        _log.warning(text)
     if first.dataset_digest is None:
         raise BadInput(f"the evaluation of {baseline.side.uri} has no digest of its data; evaluate it again.")
     return Comparison(
@@ -50,7 +55,17 @@ def compare_entries(entries: Sequence[Entry], baseline: Entry, *, resamples: int
         n_samples=first.n_samples,
         baseline=baseline.side.uri,
         sides=tuple(entry.side for entry in entries),
-        against=tuple(_against(entry, baseline, resamples) for entry in entries if entry is not baseline),
+        against=tuple(_against(entry, baseline, resamples) for entry in others),
+        warnings=warnings,
+    )
+
+
+def _classes_differ(entry: Entry, baseline: Entry) -> str | None:
+    new, old = entry.side, baseline.side
+    found = class_difference(*([row.name for row in side.evaluation.per_class] for side in (new, old)))
+    return found and (
+        f"{new.uri} and the baseline {old.uri} name their classes differently ({found}): all that is said of both "
+        "goes by the classes' numbers, and their recalls are not set side by side."
     )
 
 
@@ -90,7 +105,7 @@ def _comparable(metric: str, entry: Entry, baseline: Entry) -> bool:
 
 def _class_changes(entry: Entry, baseline: Entry) -> tuple[ClassChange, ...]:
     new, old = entry.side.evaluation.per_class, baseline.side.evaluation.per_class
-    if len(new) != len(old):
+    if class_difference([row.name for row in new], [row.name for row in old]) is not None:
         return ()  # models with other classes have no class in common for certain
     changes = recall_changes(
         entry.outputs.labels, entry.outputs.predictions, baseline.outputs.predictions, classes=len(new)

@@ -9,7 +9,7 @@ from mlflow_pt_eval.comparison.result import Comparison
 from mlflow_pt_eval.comparison.sides import Against, MetricDifference
 from mlflow_pt_eval.metrics import McNemar
 from mlflow_pt_eval.names import FLIPS_CSV, direction
-from mlflow_pt_eval.report.document import document, image, section
+from mlflow_pt_eval.report.document import document, image, section, to_know
 from mlflow_pt_eval.report.markup import Markup, row, table, tag
 from mlflow_pt_eval.report.tables import number
 from mlflow_pt_eval.report.words import metric_name
@@ -29,6 +29,7 @@ def render(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
     return document(
         f"Comparison of {names}",
         _header(comparison, names),
+        to_know(comparison.warnings),
         section("Metrics", _metrics(comparison)),
         *(tag("section", image(text, data)) for text, data in figures.items()),
         *([section("Differences to the baseline", tag("p", _NOTE, class_="hint"))] if comparison.against else []),

@@ -21,7 +21,7 @@ class Comparison:
     """Several versions on one data set, and each but the baseline against the baseline.
 
     Intervals and p-values hold each for itself: they are not corrected for the number of comparisons.
-    `run_id` is the MLflow run that holds it, None where it was not logged.
+    `run_id` is the MLflow run that holds it, None where it was not logged. `warnings` say what makes it doubtful.
     """
 
     split: str
@@ -32,6 +32,7 @@ class Comparison:
     sides: tuple[Side, ...]
     against: tuple[Against, ...]
     run_id: str | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:
@@ -96,6 +97,7 @@ class Comparison:
         head = ("split", "dataset_digest", "dataset_name", "n_samples", "baseline", "run_id")
         return {
             **{key: getattr(self, key) for key in head},
+            "warnings": list(self.warnings),
             "versions": [
                 {
                     "uri": side.uri,

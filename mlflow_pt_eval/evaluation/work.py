@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from mlflow_pt_eval.data import Data, load_data
+from mlflow_pt_eval.evaluation.criterion import describe_criterion
 from mlflow_pt_eval.evaluation.mistakes import worst_mistakes
 from mlflow_pt_eval.evaluation.payload import write_payload
 from mlflow_pt_eval.evaluation.subject import Subject
@@ -125,5 +126,8 @@ def compute_and_log(run: OpenRun, subject: Subject, request: Request) -> Evaluat
         table = predictions_frame(found.labels, found.scores, task=found.task, class_names=names)
         table.to_parquet(folder / PREDICTIONS_PARQUET, index=False)
         model_id = present_model(run.store, subject.model_id)
-        log_evaluation(run, evaluation, files=folder, images=images, source=request.source, model_id=model_id)
+        log_evaluation(
+            run, evaluation, files=folder, images=images, source=request.source, model_id=model_id,
+            criterion=None if request.criterion is None else describe_criterion(request.criterion),
+        )  # fmt: skip
     return evaluation

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlflow_pt_eval.decisions import Check, Facts, Interval, Pair
-from mlflow_pt_eval.errors import StorageFailed, StoreUnavailable
+from mlflow_pt_eval.errors import NotFound, StorageFailed, StoreUnavailable
 from mlflow_pt_eval.files import readable_size
 from mlflow_pt_eval.metrics import paired_difference
+from mlflow_pt_eval.names import TAG_CRITERION
+from mlflow_pt_eval.tracking.aliases import read_ledger
 from mlflow_pt_eval.tracking.evaluations import (
     EvaluationRun,
     find,
@@ -18,6 +20,8 @@ from mlflow_pt_eval.tracking.evaluations import (
 )
 from mlflow_pt_eval.tracking.measure import Measured, measure
 from mlflow_pt_eval.tracking.missing_evaluations import different_data, require_evaluations
+from mlflow_pt_eval.tracking.registry import resolve
+from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.sample_outputs import require_same_samples
 from mlflow_pt_eval.tracking.store import Store
 from mlflow_pt_eval.tracking.version_info import VersionInfo
@@ -30,12 +34,16 @@ class Evidence:
     candidate: EvaluationRun
     champion: EvaluationRun | None
 
-    def pair(self, store: Store, measured: Measured | None) -> Pair:
-        """Return what the gates are asked about; intervals are computed, from the stored predictions, when asked."""
+    def pair(self, store: Store, measured: Measured | None, *, lost: str | None = None) -> Pair:
+        """Return what the gates are asked about; intervals are computed, from the stored predictions, when asked.
+
+        *lost* says what became of an earlier champion, where there is none now.
+        """
         return Pair(
             candidate=_facts(store, self.candidate, measured),
             champion=None if self.champion is None else _facts(store, self.champion, None),
             interval=lambda metric, confidence: self._interval(store, metric, confidence),
+            **({} if lost is None else {"alone": lost}),
         )
 
     def _interval(self, store: Store, metric: str, confidence: float) -> Interval:
@@ -62,6 +70,20 @@ def gather(store: Store, candidate: VersionInfo, champion: VersionInfo | None, s
     return Evidence(candidate=runs[0], champion=None if champion is None else runs[1])
 
 
+def lost_champion(store: Store, name: str, alias: str) -> str | None:
+    """Say what had *alias*, which is not set now, if its ledger knows: MLflow drops an alias with its version."""
+    moves = read_ledger(store, name, alias)
+    if not moves:
+        return None
+    last = moves[-1]
+    try:
+        resolve(store, name, last.after)
+        how = f"the alias {alias!r} was taken off it"
+    except NotFound:
+        how = "it was deleted"
+    return f"no champion any more (version {last.after} was it since {last.at}, and {how})"
+
+
 def loads(store: Store, info: VersionInfo, *, timed: bool) -> tuple[Check, Measured | None]:
     """Load the version from the store, as whoever uses it will; what keeps it from loading is the check's detail."""
     try:
@@ -83,4 +105,5 @@ def _facts(store: Store, run: EvaluationRun, measured: Measured | None) -> Facts
         recalls=[(row.name, row.recall) for row in evaluation.per_class],
         size_bytes=None if measured is None else measured.size_bytes,
         latency_ms=None if measured is None else measured.latency_ms,
+        criterion=get_run(store, run.run_id).data.tags.get(TAG_CRITERION) if "loss" in evaluation.metrics else None,
     )

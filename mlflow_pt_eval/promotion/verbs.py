@@ -17,7 +17,7 @@ from mlflow_pt_eval.decisions import Check, Decision, Gate
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.gates import LatencyGate
 from mlflow_pt_eval.ledger import Move, earlier
-from mlflow_pt_eval.promotion.evidence import Evidence, gather, loads
+from mlflow_pt_eval.promotion.evidence import Evidence, gather, loads, lost_champion
 from mlflow_pt_eval.promotion.options import gates_for
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking import registry
@@ -103,9 +103,12 @@ def _decide(store: Store, name: str, version: int | str, alias: str, gates: Sequ
     if decision.unchanged:
         return decision
     champion = None if current is None else registry.resolve(store, name, current)
+    lost = lost_champion(store, name, alias) if champion is None else None
+    if lost is not None:
+        _log.warning("%s: %s; gates that compare with it pass.", name, lost)
     evidence = gather(store, candidate, champion, split)
     loaded, measured = loads(store, candidate, timed=any(isinstance(gate, LatencyGate) for gate in gates))
-    pair = evidence.pair(store, measured)
+    pair = evidence.pair(store, measured, lost=lost)
     checks = (loaded, *(gate.check(pair) for gate in gates))
     return _with_evidence(replace(decision, checks=checks, passed=all(check.passed for check in checks)), evidence)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Sequence
 from struct import unpack
 
 from mlflow_pt_eval.report.markup import Markup, tag
@@ -20,6 +21,13 @@ def document(title: str, *content: str | Markup) -> str:
 def section(title: str, *content: str | Markup) -> Markup:
     """Return a part of the page under a heading of its own."""
     return tag("section", tag("h2", title), *content)
+
+
+def to_know(warnings: Sequence[str]) -> Markup:
+    """Return *warnings* as a list that stands out; nothing where there are none."""
+    if not warnings:
+        return Markup("")
+    return tag("aside", tag("strong", "To know"), tag("ul", *(tag("li", text) for text in warnings)))
 
 
 def image(text: str, data: bytes) -> Markup:

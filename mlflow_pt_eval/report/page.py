@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.metrics.tables import auc_band
-from mlflow_pt_eval.report.document import document, image, section
+from mlflow_pt_eval.report.document import document, image, section, to_know
 from mlflow_pt_eval.report.markup import Markup, tag
 from mlflow_pt_eval.report.tables import bands_table, classes_table, metrics_table, mistakes_table, thresholds_table
 from mlflow_pt_eval.report.words import FIGURES, HEADLINES, metric_name
@@ -30,7 +30,7 @@ def render(
     title = f"Evaluation of {evaluation.model_uri or 'a model'}"
     sections = [
         _header(evaluation, title, context or {}),
-        _warnings(evaluation.warnings),
+        to_know(evaluation.warnings),
         _headlines(evaluation),
         section("Metrics", metrics_table(evaluation), _bands(evaluation)),
         *(_figure(name, data) for name, data in figures.items()),
@@ -55,12 +55,6 @@ def _header(evaluation: Evaluation, title: str, context: Mapping[str, str]) -> M
     }
     lines = [tag("div", tag("dt", key), tag("dd", value)) for key, value in facts.items() if value]
     return tag("header", tag("h1", title), tag("dl", *lines))
-
-
-def _warnings(warnings: Sequence[str]) -> Markup:
-    if not warnings:
-        return Markup("")
-    return tag("aside", tag("strong", "To know"), tag("ul", *(tag("li", text) for text in warnings)))
 
 
 def _headlines(evaluation: Evaluation) -> Markup:

@@ -19,6 +19,7 @@ from mlflow_pt_eval.names import (
     EVALUATION_JSON,
     KIND_EVALUATION,
     PREDICTIONS_PARQUET,
+    TAG_CRITERION,
     TAG_DATASET_DIGEST,
     TAG_ERROR,
     TAG_EVALUATED,
@@ -74,9 +75,11 @@ def log_evaluation(
     images: Mapping[str, npt.NDArray[np.uint8]],
     source: str,
     model_id: str | None,
+    criterion: str | None = None,
 ) -> None:
     """Write an evaluation to its run: the folder *files* to the root of the artifacts, *images* (by file name) by
     `log_image`, the metrics on the run and on the logged model; last the tags by which the evaluation is found.
+    *criterion* describes what the metric `loss` is an average of.
     """
     client, digest = run.store.client, evaluation.dataset_digest
     with reaching(run.store, f"the evaluation was not logged to the run {run.run_id}"):
@@ -97,6 +100,7 @@ def log_evaluation(
             TAG_SPLIT: evaluation.split,
             TAG_DATASET_DIGEST: digest,
             TAG_MODEL_URI: evaluation.model_uri,
+            TAG_CRITERION: criterion,
             TAG_EVALUATED: str(int(time.time() * 1000)),
         }
         set_tags(run.store, run.run_id, {key: value for key, value in tags.items() if value is not None})

@@ -21,7 +21,8 @@ class SampleOutputs:
     """One entry a sample, in the data's order.
 
     `labels` and `predictions` are classes (N,), for a multilabel task 0 and 1 of shape (N, K). `scores` are float32
-    (N, K), None where not all of them are stored (above 100 classes). `losses` are (N,), None without a criterion.
+    (N, K), None where not all of them are stored (above 100 classes). `losses` are (N,), None where only
+    their average is known.
     """
 
     index: Array
@@ -54,7 +55,10 @@ class SampleOutputs:
         if metric != "loss":
             return self.outputs
         if self.losses is None:
-            raise BadInput("the stored predictions hold no losses: evaluate the models with a criterion.")
+            raise BadInput(
+                "'loss' has no paired interval, since an evaluation keeps only its average. Decide without confidence, "
+                "or by a metric that has one: log_loss, accuracy, f1_macro, roc_auc, brier_score and others."
+            )
         return self.losses
 
 

@@ -5,6 +5,7 @@ Numbers in names are zero-padded, so that text order is epoch order.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -117,6 +118,8 @@ EPOCH_MEAN_SUFFIX: Final = "_epoch"
 # The metrics of an evaluation for which a smaller number is the better one; for all others a larger one is.
 LOWER_IS_BETTER: Final = frozenset({"loss", "log_loss", "brier_score", "expected_calibration_error", "hamming_loss"})
 
+LONGEST_METRIC: Final = "expected_calibration_error"  # of an evaluation's keys, without the split
+
 
 def direction(metric: str) -> Mode:
     """Say which way an evaluation's metric improves, with or without its split's prefix."""
@@ -173,12 +176,28 @@ _UNSAFE_IN_ARTIFACT = re.compile(r"[^\w\-. =+]")
 
 def check_metric_key(key: str) -> str:
     """Return *key* if every MLflow store takes it as a metric's name; BadInput otherwise."""
-    if not _METRIC_KEY.fullmatch(key):
+    if not _is_metric_key(key):
         raise BadInput(
             f"{key!r} is not a metric key that MLflow takes: use letters, digits, '_', '-', '.', ' ', ':' and '/', "
-            "at most 250 of them (val_acc_at_5 instead of val_acc@5)."
+            "at most 250 of them (val_acc_at_5 instead of val_acc@5), and no path such as '/a', '../a' or 'a//b'."
         )
     return key
+
+
+def check_split(split: str) -> str:
+    """Return *split* if it can stand in front of every metric of an evaluation; BadInput otherwise."""
+    if not split or not _is_metric_key(f"{split}_{LONGEST_METRIC}"):
+        raise BadInput(
+            f"split is {split!r}, which cannot stand in front of a metric's key: use letters, digits, '_', '-', '.', "
+            f"' ', ':' and '/', at most {249 - len(LONGEST_METRIC)} of them, and no path such as '/a' or '../a'."
+        )
+    return split
+
+
+def _is_metric_key(key: str) -> bool:
+    # A file store keeps a metric as a file: the key has to be the path that it leads to, inside.
+    outside = key.startswith(("/", "..")) or key in {".", ""}
+    return _METRIC_KEY.fullmatch(key) is not None and not outside and posixpath.normpath(key) == key
 
 
 def check_model_name(name: str) -> str:

@@ -22,7 +22,9 @@ from mlflow_pt_eval.data import digest, load_data
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.evaluation import evaluate, recompute
 from mlflow_pt_eval.metrics import Evaluation
+from mlflow_pt_eval.names import check_metric_key
 from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.tracking.evaluation_log import flat_metrics
 from mlflow_pt_eval.tracking.evaluations import find
 from mlflow_pt_eval.tracking.registry import resolve_uri
 from mlflow_pt_eval.tracking.store import Store, connect
@@ -219,7 +221,12 @@ def test_bad_input_leaves_a_failed_run_with_the_reason_and_nothing_else(store, o
         ("models:/nobody/1", {}, "nobody"),
         (3, {}, "a int cannot be evaluated"),
         (Given(), {"into": Given()}, "into= takes the weights of a stored model"),
-        (Given(), {"split": "a@b"}, "'a@b_accuracy' is not a metric key"),
+        (Given(), {"split": "a@b"}, "split is 'a@b', which cannot stand in front of a metric's key"),
+        (Given(), {"split": ""}, "split is ''"),
+        (Given(), {"split": "/x"}, "split is '/x'"),
+        (Given(), {"split": "../x"}, "split is '../x'"),
+        (Given(), {"split": "a//b"}, "split is 'a//b'"),
+        (Given(), {"split": "a" * 224}, "at most 223"),
         (Given(), {"run_id": "0" * 32}, "there is no run"),
     ],
 )
@@ -228,6 +235,15 @@ def test_what_cannot_begin_leaves_no_run(store, model, options, words):
     with pytest.raises((BadInput, NotFound), match=words):
         evaluate(model, (X, Y), **options)
     assert runs(store) == []
+
+
+@pytest.mark.parametrize("labels", [Y % 2, torch.arange(60) % 7, torch.eye(60)[:, :3]])
+def test_the_longest_split_fits_in_front_of_every_metric(labels):
+    """A key that is too long would be refused when everything is computed."""
+    shape = (60, 3) if labels.ndim == 2 else (60, int(labels.max()) + 1)
+    split = "dev/a.b:c" + "a" * 214
+    found = evaluate(Given(), (torch.randn(shape), labels), split=split, log=False)
+    assert check_metric_key(max(flat_metrics(found), key=len)) == f"{split}_{names.LONGEST_METRIC}"
 
 
 def test_a_store_that_refuses_files_gives_no_evidence(store: Store, tiny: Tiny, tmp_path: Path) -> None:

@@ -124,6 +124,18 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
         Evaluation.from_predictions(tmp_path / "nowhere.parquet")
 
 
+PLAIN = pd.DataFrame({"label": [0, 1, 1], "prediction": [0, 1, 1], "probability_0": [0.9, 0.2, 0.1]}).assign(
+    probability_1=[0.1, 0.8, 0.9]
+)
+
+
+def test_a_frame_of_ones_own_is_read() -> None:
+    """Whole numbers of any type are classes."""
+    for dtype in ("int64", "float64", "Int64", "object", "bool"):
+        frame = PLAIN.astype({"label": dtype})
+        assert Evaluation.from_predictions(frame, bootstrap=0).metrics["accuracy"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
@@ -133,6 +145,16 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
         (predictions_frame(*single(1, 3, 3)).drop(columns="probability_1"), "no column 'probability_1'"),
         (predictions_frame(*single(1, 3, 120)).assign(label=500), r"labels\[0\] is 500"),
         (predictions_frame(*several(1, 3, 120)).assign(label=[np.array([500])] * 3), "500"),
+        (PLAIN.assign(label=["a", "b", "a"]), r"labels\[0\] is 'a'; 3 of 3 are no whole numbers"),
+        (PLAIN.assign(label=np.array([0, "b", 1], object)), r"labels\[1\] is 'b'; 1 of 3"),
+        (PLAIN.assign(label=[0, None, 1]), r"labels\[1\] is nan; 1 of 3"),
+        (PLAIN.assign(label=pd.array([0, None, 1], dtype="Int64")), r"labels\[1\] is nan; 1 of 3"),
+        (PLAIN[["label", "prediction"]].assign(prediction=["a", "b", "a"]), r"predictions\[0\] is 'a'; 3 of 3"),
+        (PLAIN.assign(label=0.5), r"labels\[0\] is 0.5; 3 of 3"),
+        (predictions_frame(*single(1, 3, 2)).assign(label=[[0], [1], [1]]), "has one class in each row's 'label'"),
+        (predictions_frame(*several(1, 3, 120)).assign(label=1), "has a list of labels in each row's 'label'"),
+        (predictions_frame(*several(1, 3, 120)).assign(label=[[0], 3, [1]]), "lists, but not in every row"),
+        (predictions_frame(*several(1, 3, 120)).assign(label=[["a"], [], [1]]), r"labels\[0\] is 'a'"),
     ],
 )
 def test_other_tables_are_refused(frame: pd.DataFrame, said: str) -> None:

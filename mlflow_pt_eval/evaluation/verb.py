@@ -14,7 +14,7 @@ from torch import nn
 from mlflow_pt_eval.evaluation.subject import Subject, subject_of
 from mlflow_pt_eval.evaluation.work import RESAMPLES, Request, compute, compute_and_log
 from mlflow_pt_eval.metrics import Evaluation
-from mlflow_pt_eval.names import Outputs, Task, check_metric_key
+from mlflow_pt_eval.names import Outputs, Task, check_split
 from mlflow_pt_eval.predict.loss import Criterion
 from mlflow_pt_eval.predict.ranks import Ranks, agreed
 from mlflow_pt_eval.predict.run import Progress
@@ -66,7 +66,7 @@ def evaluate(
     0 alone writes, and all return what a single process would, to the last bit.
     Errors: BadInput, NotFound, StoreUnavailable, RankFailed, and what loading the model raises.
     """
-    check_metric_key(f"{split}_accuracy")
+    check_split(split)
     resamples = (RESAMPLES if log else 0) if bootstrap is None else bootstrap
     request = Request(
         data=data, task=task, outputs=outputs, class_names=class_names, classes=classes, target=target, split=split,

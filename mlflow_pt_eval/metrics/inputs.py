@@ -165,6 +165,5 @@ def complain(values: npt.NDArray[Any], wrong: Mask, what: str, how: str, hint: s
         return
     first = np.unravel_index(int(wrong.argmax()), wrong.shape)
     place = ", ".join(str(int(index)) for index in first)
-    raise BadInput(
-        f"{what}[{place}] is {values[first].item()!r}; {np.count_nonzero(wrong)} of {wrong.size} are {how}: {hint}."
-    )
+    value = values[first].item() if isinstance(values[first], np.generic) else values[first]
+    raise BadInput(f"{what}[{place}] is {value!r}; {np.count_nonzero(wrong)} of {wrong.size} are {how}: {hint}.")

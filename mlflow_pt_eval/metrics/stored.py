@@ -52,11 +52,14 @@ class Stored:
         return self.table[name].to_numpy(dtype)
 
     def _classes(self, name: str) -> npt.NDArray[Any]:
-        values = self.table[name]
-        flat = np.concatenate(values.to_numpy()) if self.task == "multilabel" else values.to_numpy()
+        values, several = self.table[name], self.task == "multilabel"
+        if _holds_lists(values) != several:
+            form = "a list of labels" if several else "one class"
+            raise BadInput(f"the predictions' task is {self.task}, which has {form} in each row's {name!r}.")
+        flat = _numbers(values)
         beyond = (flat < 0) | (flat >= len(self.class_names))
         complain(flat, beyond, f"{name}s", f"outside 0 … {len(self.class_names) - 1}", "name all classes")
-        return indicators(values, len(self.class_names)) if self.task == "multilabel" else flat
+        return indicators(values, len(self.class_names)) if several else flat
 
 
 def read(frame: pd.DataFrame | str | Path, *, task: Task | None, class_names: Sequence[str] | None) -> Stored:
@@ -100,10 +103,24 @@ def _table(frame: pd.DataFrame | str | Path) -> pd.DataFrame:
 
 
 def _holds_lists(column: pd.Series[Any]) -> bool:
-    return column.dtype == object
+    return column.dtype == object and pd.api.types.is_list_like(column.iloc[0])
+
+
+def _numbers(column: pd.Series[Any]) -> npt.NDArray[Any]:
+    """Return a column's class numbers, or those of its lists in one row; BadInput for what is no whole number."""
+    try:
+        flat = np.concatenate(column.to_numpy()) if _holds_lists(column) else column.to_numpy()
+    except ValueError as error:
+        raise BadInput(f"the predictions' column {column.name!r} holds lists, but not in every row.") from error
+    if flat.dtype.kind in "biu":
+        return flat
+    numbers = pd.to_numeric(pd.Series(flat, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    wrong = ~np.isfinite(numbers) | (numbers != np.floor(numbers))
+    complain(flat, wrong, f"{column.name}s", "no whole numbers", "give each class's number, 0 … K-1")
+    return numbers.astype(np.int64)
 
 
 def _count(table: pd.DataFrame) -> int:
     """Count the classes that the stored ones show there are."""
     shown = (table[name] for name in ("label", "prediction", *TOPS) if name in table.columns)
-    return 1 + int(max(column.explode().max() if _holds_lists(column) else column.max() for column in shown))
+    return 1 + max(int(_numbers(column).max(initial=-1)) for column in shown)

@@ -18,9 +18,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
 from mlflow_pt_eval.errors import NotFound
-from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND
+from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND, TAG_RESUMABLE
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.store import Store, reaching
+from mlflow_pt_eval.tracking.version_info import quoted
 
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 _TAG_LIMIT = 8000
@@ -52,6 +53,22 @@ def get_run(store: Store, run_id: str) -> MlflowRun:
     if run.info.lifecycle_stage != "active":
         raise NotFound(f"the run {run_id!r} is deleted; restore it with `mlflow runs restore --run-id {run_id}`.")
     return run
+
+
+def newest_resumable(store: Store, experiment_id: str, run_name: str) -> MlflowRun | None:
+    """Return the newest run of that name which says that it can be gone on with."""
+    clauses = [f"tags.`{TAG_RESUMABLE}` = 'true'"]
+    if not ("'" in run_name and '"' in run_name):  # MLflow's filters have no text with both
+        clauses.append(f"attributes.run_name = {quoted(run_name)}")
+    query, token = " AND ".join(clauses), None
+    while True:
+        page = store.client.search_runs(
+            [experiment_id], query, order_by=["attributes.start_time DESC"], max_results=100, page_token=token
+        )
+        found = next((run for run in page if run.info.run_name == run_name), None)
+        if found is not None or not page.token:
+            return found
+        token = page.token
 
 
 def open_run(

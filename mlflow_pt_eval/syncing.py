@@ -47,14 +47,14 @@ def sync(run_id: str | None = None) -> list[Sent]:
 
 def _send(store: Store, run_id: str) -> Sent:
     folder = staging_folder(run_id)
-    with RunLock(folder / LOCK_FILE):
+    with RunLock(folder / LOCK_FILE) as lock:
         telemetry = Telemetry(store, run_id, folder / STAGED_METRICS_FILE)
         outbox = Outbox(Checkpoints.of(store, run_id), telemetry, folder)
         names = outbox.staged()
         files = [telemetry.spill, *(folder / str(name) / STAGED_METRICS_FILE for name in names)]
         metrics = sum(_count(path) for path in files if path.exists())
         outbox.pump()
-    outbox.remove()
+        outbox.let_go(lock)
     return Sent(run_id, metrics, [str(name) for name in names if name not in outbox.left_out])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mlflow_pt_eval.errors import PathEscape, RunConflict, StorageFailed
+from mlflow_pt_eval.errors import BadInput, PathEscape, RunConflict, StorageFailed
 from mlflow_pt_eval.files import (
     RunLock,
     atomic_file,
@@ -274,6 +274,28 @@ def test_two_locks_of_one_process_are_two(tmp_path):
     """A second training on the same run in the same process is refused too."""
     with RunLock(tmp_path / "lock"), pytest.raises(RunConflict, match=f"process {os.getpid()} "):
         RunLock(tmp_path / "lock").acquire()
+
+
+def test_a_folder_that_goes_before_the_file_is_made_is_made_again(tmp_path, monkeypatch):
+    """The last holder removes it when it is empty, at any moment."""
+    real, seen = os.open, []
+
+    def late(path, *args):
+        if Path(path) == tmp_path / "new" / "lock" and not seen:
+            seen.append(path)
+            (tmp_path / "new").rmdir()
+        return real(path, *args)
+
+    monkeypatch.setattr(os, "open", late)
+    with RunLock(tmp_path / "new" / "lock") as lock:
+        assert (seen, lock.held, lock.path.exists()) == ([lock.path], True, True)
+
+
+def test_a_file_where_the_folder_belongs_is_named(tmp_path):
+    """Whatever it is, it is not ours to move."""
+    (tmp_path / "new").touch()
+    with pytest.raises(BadInput, match=r"new/run has to be a folder, but a file is in the way"):
+        RunLock(tmp_path / "new" / "run" / "lock").acquire()
 
 
 def test_a_file_removed_while_waiting_is_not_a_lock(tmp_path, monkeypatch):

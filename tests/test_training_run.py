@@ -219,6 +219,17 @@ def test_auto_resumes_the_newest_unfinished_run_of_the_name(caplog):
     assert "no unfinished run named 'nightly'" in caplog.text
 
 
+@pytest.mark.parametrize("name", ["it's", 'the "best"', """it's "it\"""", "100% a\\b"])
+def test_auto_finds_any_name(name):
+    """MLflow's filters know no escapes, and no text that holds both kinds of quotes."""
+    for crashing in (name, "another"):
+        with pytest.raises(Crash):
+            wrapped(Parts(), 2, crash_at=(1, None), run_name=crashing)
+    unfinished = mlflow.search_runs(output_format="list", order_by=["attributes.start_time"])[0]
+    assert unfinished.info.run_name == name
+    assert scored([0.1], run_name=name, resume="auto", strict=False).run_id == unfinished.info.run_id
+
+
 def test_auto_needs_a_name():
     """Otherwise any run could be meant."""
     with pytest.raises(BadInput, match="needs run_name"):

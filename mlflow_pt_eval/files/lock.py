@@ -9,8 +9,10 @@ import weakref
 from pathlib import Path
 from typing import Self
 
-from mlflow_pt_eval.errors import RunConflict
+from mlflow_pt_eval.errors import BadInput, RunConflict, StorageFailed
 from mlflow_pt_eval.files.storage import storage_errors
+
+_TRIES = 100
 
 
 class RunLock:
@@ -46,8 +48,7 @@ class RunLock:
 
     def _try(self) -> int | None:
         """Return the locked file's descriptor; None if the file was removed between opening and locking it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        descriptor = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not _is_at(descriptor, self.path):
@@ -66,6 +67,20 @@ class RunLock:
             os.close(descriptor)
             raise
         return descriptor
+
+    def _open(self) -> int:
+        """Open the file, and make its folder, which the last holder may be removing at this moment."""
+        for _ in range(_TRIES):
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                return os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise BadInput(
+                    f"{self.path.parent} has to be a folder, but a file is in the way; move it, or start elsewhere."
+                ) from error
+            except FileNotFoundError:
+                continue
+        raise StorageFailed(f"cannot use {self.path.parent}: it goes as soon as it is made. Start elsewhere.")
 
     def _close(self) -> None:
         """Close the descriptor of this process."""

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.errors import CheckpointDamaged, RunConflict, StoreUnavailable
-from mlflow_pt_eval.files import read_sealed, write_sealed
+from mlflow_pt_eval.files import RunLock, read_sealed, write_sealed
 from mlflow_pt_eval.names import MANIFEST_FILE, STAGING_DIR, TAG_LATEST_CHECKPOINT, TAG_RESUMABLE, CheckpointName
 from mlflow_pt_eval.tracking.attempts import Attempt, last_attempt
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints, Parts
@@ -243,12 +243,23 @@ class Outbox:
         if metrics.exists() and later and not (target := self.folder / str(later[0]) / STAGED_METRICS_FILE).exists():
             metrics.replace(target)
 
-    def remove(self) -> None:
-        """Remove the folder, unless something waits in it."""
-        if self.is_empty:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            with contextlib.suppress(OSError):  # other runs' folders may stand beside it
-                self.folder.parent.rmdir()
+    def let_go(self, lock: RunLock) -> None:
+        """Let the run go to whoever locks it next; the folder goes, too, unless something waits in it."""
+        if lock.held and self.is_empty and self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name != LOCK_FILE:
+                    path.unlink(missing_ok=True)
+        let_go(lock)
+
+
+def let_go(lock: RunLock) -> None:
+    """Let a run's lock go, and its folder if that is empty: from here on what stands in it may be another process's."""
+    lock.release()
+    with contextlib.suppress(OSError):
+        lock.path.parent.rmdir()
+        lock.path.parent.parent.rmdir()
 
 
 def _discard(staged: Path) -> None:

@@ -11,12 +11,13 @@ from mlflow_pt_eval.errors import Interrupted, RankFailed
 from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.registration import register
-from mlflow_pt_eval.tracking import attempts, runs
 from mlflow_pt_eval.tracking.checkpoint_trees import load_checkpoint
+from mlflow_pt_eval.tracking.outbox import let_go
 from mlflow_pt_eval.training.callbacks import RegisterBest
 from mlflow_pt_eval.training.contributor import Contributor
 from mlflow_pt_eval.training.ending import Ending, ending_of, leave
-from mlflow_pt_eval.training.opening import Opening
+from mlflow_pt_eval.training.opening import Opening, close_attempt
+from mlflow_pt_eval.training.recorder import Recorder
 from mlflow_pt_eval.training.session import Session
 
 _WAIT_AT_END = 60.0  # seconds for what is still to be sent
@@ -153,16 +154,16 @@ def _close_anyway(session: Session, ending: Ending, tags: dict[str, str]) -> Non
         _log.error("the run %s could not be marked %s: %s", session.recorder.run.run_id, ending.status, error)
 
 
-def give_up(opening: Opening, error: BaseException) -> None:
-    """Mark a run that could not be taken up, and let go of it."""
-    store, run_id = opening.run.store, opening.run.run_id
+def give_up(opening: Opening, recorder: Recorder | None, error: BaseException) -> None:
+    """Mark a run that could not be taken up, and let go of it and of what its *recorder* has begun."""
     try:
-        attempts.end(store, run_id, opening.attempt)
-        runs.finish(opening.run, ending_of(error).status)
+        close_attempt(opening.run, opening.attempt, error)
+        if recorder is not None:
+            recorder.release()
     except Exception as second:
-        _log.error("the run %s could not be marked: %s", run_id, second)
+        _log.error("while the run %s was let go: %s", opening.run.run_id, second)
     finally:
-        opening.lock.release()
+        let_go(opening.lock)
 
 
 def _log_open_epoch(session: Session) -> None:

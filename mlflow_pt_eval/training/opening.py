@@ -26,10 +26,11 @@ from mlflow_pt_eval.tracking import attempts, runs
 from mlflow_pt_eval.tracking.attempts import Attempt
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint, load_newest
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints, newest_first
-from mlflow_pt_eval.tracking.outbox import LOCK_FILE, Outbox, staging_folder
+from mlflow_pt_eval.tracking.outbox import LOCK_FILE, Outbox, let_go, staging_folder
 from mlflow_pt_eval.tracking.runs import OpenRun, given_run_id
 from mlflow_pt_eval.tracking.store import Store, reaching
 from mlflow_pt_eval.tracking.telemetry import Telemetry
+from mlflow_pt_eval.training.ending import ending_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -87,8 +88,21 @@ def _fresh(store: Store, wanted: Wanted) -> Opening:
         tags={**(wanted.tags or {}), **_code_tags(), **noted},
         parent_run_id=wanted.parent_run_id,
     )
-    lock = RunLock(staging_folder(run.run_id) / LOCK_FILE).acquire()
+    try:
+        lock = RunLock(staging_folder(run.run_id) / LOCK_FILE).acquire()
+    except BaseException as error:
+        close_attempt(run, attempt, error)
+        raise
     return Opening(run, lock, attempt, None, resumed=False)
+
+
+def close_attempt(run: OpenRun, attempt: Attempt, error: BaseException) -> None:
+    """Mark a run that could not be taken up; that it cannot be marked is said, the *error* stays the caller's."""
+    try:
+        attempts.end(run.store, run.run_id, attempt)
+        runs.finish(run, ending_of(error).status)
+    except Exception as second:
+        _log.error("the run %s could not be marked: %s", run.run_id, second)
 
 
 def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
@@ -106,7 +120,7 @@ def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
         if TAG_INTERRUPTED in tags:
             store.client.delete_tag(run_id, TAG_INTERRUPTED)
     except BaseException:
-        lock.release()
+        let_go(lock)
         raise
     if checkpoint is not None:
         _log.warning("the run %s goes on from %s", run_id, checkpoint.name)
@@ -146,14 +160,10 @@ def _to_resume(store: Store, wanted: Wanted) -> MlflowRun | None:
 def _newest_resumable(store: Store, wanted: Wanted) -> MlflowRun | None:
     if not wanted.run_name:
         raise BadInput('resume="auto" needs run_name: it resumes the newest unfinished run of that name.')
-    name = wanted.run_name.replace("'", "\\'")
-    query = f"attributes.run_name = '{name}' AND tags.`{TAG_RESUMABLE}` = 'true'"
-    experiment = store.experiment_id(wanted.experiment_name)
-    found = store.client.search_runs([experiment], query, order_by=["attributes.start_time DESC"], max_results=1)
-    if not found:
+    found = runs.newest_resumable(store, store.experiment_id(wanted.experiment_name), wanted.run_name)
+    if found is None:
         _log.warning("no unfinished run named %r can be resumed: a new one begins", wanted.run_name)
-        return None
-    return found[0]
+    return found
 
 
 def _refuse_if_alive(run_id: str, attempt: Attempt | None) -> None:

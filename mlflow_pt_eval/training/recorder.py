@@ -219,8 +219,7 @@ class Recorder:
         """End the threads and let go of the run; what was not sent stays in staging, what failed last is raised."""
         self.outbox.over.set()
         self.writer.close()
-        self.opening.lock.release()
-        self.outbox.remove()
+        self.outbox.let_go(self.opening.lock)
         self.writer.raise_failure()
 
 

@@ -40,6 +40,7 @@ def take_up(session: Session, open_run: Callable[[], Opening]) -> None:
 
 
 def _first(session: Session, opening: Opening) -> None:
+    recorder: Recorder | None = None
     try:
         checkpoint = opening.checkpoint
         if session.ranks.several:
@@ -49,12 +50,13 @@ def _first(session: Session, opening: Opening) -> None:
                 session.ranks.send(tree_bytes(checkpoint.tree))
         courier = session.ranks.courier() if session.captures.sharded else None
         with reaching(opening.run.store, "the training was not begun"):
-            session.open(Recorder(opening, keep=session.keep, courier=courier), checkpoint)
+            recorder = Recorder(opening, keep=session.keep, courier=courier)
+            session.open(recorder, checkpoint)
         session.ranks.meet("the restored training", None, _nothing, patient=True)
         if session.rehearsal is not None:
             session.rehearsal.opened(session, opening)
     except BaseException as error:
-        give_up(opening, error)
+        give_up(opening, recorder, error)
         raise
 
 

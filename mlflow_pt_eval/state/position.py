@@ -96,14 +96,15 @@ class Positioned:
         restore_generators(self.loader, position["generators"])
         restore_rng(rng, strict=strict)
 
-    def follow(self, position: Mapping[str, Any]) -> None:
+    def follow(self, position: Mapping[str, Any], *, generators: bool = True) -> None:
         """Begin the epoch after the one in which *position* was taken: the loader is what it was at its end.
 
-        The global generators stay as they are.
+        The global generators stay as they are, without *generators* the loader's own do, too.
         """
+        own = position["generators"] if generators else capture_generators(self.loader)
         with preserved_rng():
             self._enter_next_epoch(position)
-        restore_generators(self.loader, position["generators"])
+        restore_generators(self.loader, own)
 
     def _own_state(self) -> bool:
         """Say whether the loader's own state_dict is the way to resume it."""

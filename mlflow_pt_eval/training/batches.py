@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from mlflow_pt_eval.state import Positioned, Skip, capture_generators, restore_generators
+from mlflow_pt_eval.state import Positioned, Skip, capture_generators, first_difference, restore_generators
 
 __all__ = ["Batches", "Skip"]
 _log = logging.getLogger("mlflow_pt_eval")
@@ -34,8 +34,13 @@ class Batches:
         self._shows = sys.stderr.isatty() if progress_bar == "auto" else progress_bar
         self._current: Positioned | None = None
         self._pending: _Pending | None = None
+        self._ended: Mapping[str, Any] | None = None  # the first loader's generators at the end of the epoch before
+        self._carried: bool | None = None  # whether this epoch's first loader began with those; None: nobody knows
+        self._began: Mapping[str, Any] | None = None  # where it began, if nobody knows
         self._further: list[Any] = []  # an epoch's other loaders, in the order of their first use
-        self._further_states: list[Mapping[str, Any]] = []  # what to put back into those not met yet
+        self._further_states: list[Mapping[str, Any]] = []  # those of the epoch before, or of the checkpoint
+        self._puts_back = False  # whether these are to be put back
+        self._has_said = False
 
     def hide(self) -> None:
         """Show no bar: one for all processes is enough."""
@@ -43,24 +48,47 @@ class Batches:
 
     def resume(self, position: Mapping[str, Any] | None, rng: Mapping[str, Any], *, partial: bool) -> None:
         """Have the next epoch's loader go on from a checkpoint's position: in the middle of it, or after it."""
-        self._current, self._further = None, []
+        self._current, self._further, self._ended = None, [], None
         self._pending = None if position is None else _Pending(position["first"], rng, partial)
         self._further_states = [] if position is None else list(position["further"])
+        self._puts_back = True
 
     def first(self, loader: Iterable[Any], skip: Skip, epoch: int) -> Iterator[Any]:
         """Yield the batches of the epoch's first loader, from the pending position on."""
         self._current = Positioned(loader, skip=skip)
         pending, self._pending = self._pending, None
+        here = capture_generators(loader)
+        self._carried, self._began = None, None
         if pending is not None and pending.partial:
+            self._carried, self._began = pending.position.get("carried", True), pending.position.get("began")
             self._current.resume(pending.position, pending.rng)
         elif pending is not None:
-            self._current.follow(pending.position)
+            self._carried = _is_carried(pending.position, here)
+            self._current.follow(pending.position, generators=self._carried)
+        elif self._ended is not None:
+            self._carried = first_difference(self._ended, here) is None
+        else:
+            self._began = here
         yield from self._shown(self._current, f"epoch {epoch}", self._current.consumed)
 
-    def further(self, loader: Iterable[Any]) -> Iterator[Any]:
-        """Yield the batches of another loader in the same epoch, which starts anew after a resume."""
+    def end_epoch(self) -> None:
+        """Note where the epoch has left its loaders, and let go of those that the next one may not use."""
+        self._ended = None if self._current is None else capture_generators(self._current.loader)
+        self._further_states, self._further, self._puts_back = self._states_of_further(), [], False
+
+    def further(self, loader: Iterable[Any], *, inside: bool = False) -> Iterator[Any]:
+        """Yield the batches of another loader in the same epoch, which starts anew after a resume.
+
+        *inside*: while the first is still being iterated.
+        """
+        if inside and not self._has_said:
+            self._has_said = True
+            _log.warning(
+                "run.batches stands inside the loop over another run.batches: after a resume in the middle of an epoch "
+                "its loader begins anew. Where both advance together, such as by zip, such a resume is not exact."
+            )
         if not any(loader is known for known in self._further):
-            if len(self._further) < len(self._further_states):
+            if self._puts_back and len(self._further) < len(self._further_states):
                 restore_generators(loader, self._further_states[len(self._further)])
             self._further.append(loader)
         yield from self._shown(loader, "further", 0)
@@ -70,19 +98,32 @@ class Batches:
         first = self._first_position()
         if first is None:
             return None
+        return {"first": first, "further": self._states_of_further()}
+
+    def _states_of_further(self) -> list[Mapping[str, Any]]:
         met = [capture_generators(loader) for loader in self._further]
-        return {"first": first, "further": [*met, *self._further_states[len(met) :]]}
+        return [*met, *self._further_states[len(met) :]]
 
     def _first_position(self) -> dict[str, Any] | None:
         # If this epoch has no loader yet, the position is still that of the epoch before.
         if self._current is not None:
-            return self._current.state()
+            return {**self._current.state(), "carried": self._carried, "began": self._began}
         return None if self._pending is None else dict(self._pending.position)
 
     def _shown(self, batches: Iterable[Any], label: str, done: int) -> Iterable[Any]:
         if not self._shows:
             return batches
         return _with_bar(batches, label, done)
+
+
+def _is_carried(position: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Say whether a loader that is used epoch after epoch goes on with its generators, as at *position*.
+
+    If the script seeds them in each epoch, or builds the loader anew, they are left alone. In its first epoch nobody
+    could know: there the loader goes on if it has been built (*here*) as it was then.
+    """
+    carried, began = position.get("carried", True), position.get("began")
+    return first_difference(began, here) is None if carried is None else bool(carried)
 
 
 def _with_bar(batches: Iterable[Any], label: str, done: int) -> Iterator[Any]:

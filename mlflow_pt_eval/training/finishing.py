@@ -33,7 +33,8 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
                 "the loop was left inside epoch %d, which is not saved; end a training with run.stop(reason)",
                 session.progress.epoch,
             )
-            _log_open_epoch(session)
+            for key, value in session.progress.logged_so_far().items():
+                session.voice.point(key, value, session.progress.epoch)
         session.plan.require(session.progress.history)
         on_train_end()
         if session.contributor is not None:
@@ -116,7 +117,6 @@ def _end_early(session: Session, ending: Ending) -> None:
     tags = {} if ending.signal_name is None else {TAG_INTERRUPTED: ending.signal_name}
     try:
         recorder.save_held()
-        _log_open_epoch(session)
         recorder.drain(_wait(session, ending))
         if ending.status == "FAILED":
             recorder.log_text(redact(ending.traceback()), TRACEBACK_FILE)
@@ -164,14 +164,6 @@ def give_up(opening: Opening, recorder: Recorder | None, error: BaseException) -
         _log.error("while the run %s was let go: %s", opening.run.run_id, second)
     finally:
         let_go(opening.lock)
-
-
-def _log_open_epoch(session: Session) -> None:
-    """Send what an epoch that will be done again has logged so far; the resume finds it stored."""
-    progress = session.progress
-    if progress.epoch_open:
-        for key, value in progress.logged_so_far().items():
-            session.voice.point(key, value, progress.epoch)
 
 
 def _register_all(session: Session, registering: list[RegisterBest]) -> None:

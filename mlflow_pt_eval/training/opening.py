@@ -20,6 +20,7 @@ from mlflow_pt_eval.names import (
     TAG_KIND,
     TAG_LATEST_CHECKPOINT,
     TAG_RESUMABLE,
+    TAG_STOP_REASON,
     CheckpointName,
 )
 from mlflow_pt_eval.tracking import attempts, runs
@@ -48,6 +49,7 @@ class Opening:
     attempt: Attempt
     checkpoint: LoadedCheckpoint | None
     resumed: bool
+    finished: bool = False  # what is resumed had come to its end, and is extended
 
 
 @dataclass(frozen=True)
@@ -117,15 +119,15 @@ def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
         runs.set_tags(store, run_id, noted)
         owned = _take(store, run_id)
         runs.set_tags(store, run_id, {**(wanted.tags or {}), **_code_tags(), TAG_KIND: KIND_TRAINING})
-        if TAG_INTERRUPTED in tags:
-            store.client.delete_tag(run_id, TAG_INTERRUPTED)
+        for tag in {TAG_INTERRUPTED, TAG_STOP_REASON} & tags.keys():
+            store.client.delete_tag(run_id, tag)
     except BaseException:
         let_go(lock)
         raise
     if checkpoint is not None:
         _log.warning("the run %s goes on from %s", run_id, checkpoint.name)
     run = OpenRun(store, run_id, existing.info.experiment_id, owned)
-    return Opening(run, lock, attempt, checkpoint, resumed=True)
+    return Opening(run, lock, attempt, checkpoint, resumed=True, finished=tags.get(TAG_RESUMABLE) == "false")
 
 
 def _take(store: Store, run_id: str) -> bool:

@@ -55,6 +55,7 @@ class Progress:
         self.epoch_open = False
         self.uses_batches = False  # in this epoch
         self.in_batches = False  # at this moment
+        self.stop_reason: str | None = None
         self._log: dict[str, float] = {}
         self._counts: dict[str, float | None] = {}  # of how many samples each of those is a mean, where that is known
         self._means: dict[str, Mean] = {}
@@ -66,6 +67,11 @@ class Progress:
         """Open an epoch; a half-done one keeps what it had logged."""
         self.epoch, self.epoch_open = epoch, True
         self.uses_batches = self.in_batches = False
+
+    def rewind(self) -> None:
+        """Go back to the beginning of an epoch that was cut, until its batches go on."""
+        self.step = self.history[-1].step if self.history else 0
+        self._log, self._counts, self._means = {}, {}, {}
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Take `run.log`'s values: the last value of an epoch wins."""
@@ -161,6 +167,7 @@ class Progress:
             "means": {key: mean.state() for key, mean in self.means.items()},
             "log_keys": sorted(self._log_keys),
             "step_keys": sorted(self.step_keys),
+            "stop_reason": self.stop_reason,
         }
 
     def restore(self, state: Mapping[str, Any] | None, *, history: History, epoch: int, step: int) -> None:
@@ -169,6 +176,7 @@ class Progress:
         *step* is the checkpoint's; where the account names one of its own, that counts.
         """
         self.history, self.epoch, self.step = history, epoch, step
+        self.taken.clear()
         if state is None:
             return
         self.step = state.get("step", step)
@@ -176,6 +184,7 @@ class Progress:
         self._counts = dict(state.get("counts", {}))
         self._means = {key: Mean(float(total), count) for key, (total, count) in state["means"].items()}
         self._log_keys, self.step_keys = set(state["log_keys"]), set(state["step_keys"])
+        self.stop_reason = state.get("stop_reason")
 
 
 def counted(key: str, value: Any) -> tuple[Any, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -26,26 +26,31 @@ def restore(
     *,
     sharded: bool = False,
     strict: bool,
-) -> Share:
-    """Give the live objects and the account of the training back what they were; return what is this process's own.
+) -> tuple[Share, Callable[[], object]]:
+    """Give the live objects and the account of the training back what they were.
 
-    *sharded*: each process holds its own part of the state. Random states and
-    the place in the loader are put back later, when the epoch begins.
+    Return what is this process's own, and a function that does the same once more. *sharded*: each process holds its
+    own part of the state. Random states and the place in the loader are put back later, when the epoch begins.
     """
     tree, name = checkpoint.tree, checkpoint.name
     if sharded or SHARDS_KEY in tree:
         with tempfile.TemporaryDirectory() as scratch:
             fetch = partial(checkpoint.source().fetch_file, checkpoint.manifest, Path(scratch))
             tree = take_up_shards(tree, state, fetch)
-    report = restore_state(tree, state, strict=strict)
     share = share_in(tree, ranks.rank, ranks.size)
-    if share.norms is not None:
-        restore_norms(state["model"], share.norms)
+    epoch = name.epoch + 1 if name.complete else name.epoch
+
+    def put_back() -> RestoreReport:
+        report = restore_state(tree, state, strict=strict)
+        if share.norms is not None:
+            restore_norms(state["model"], share.norms)
+        progress.restore(share.account, history=checkpoint.manifest.history, epoch=epoch, step=name.step)
+        return report
+
+    report = put_back()
     if ranks.is_first:
         _say_what_differs(checkpoint, report, ranks.size)
-    epoch = name.epoch + 1 if name.complete else name.epoch
-    progress.restore(share.account, history=checkpoint.manifest.history, epoch=epoch, step=name.step)
-    return share
+    return share, put_back
 
 
 def _say_what_differs(checkpoint: LoadedCheckpoint, report: RestoreReport, size: int) -> None:

@@ -80,6 +80,11 @@ class TrainingRun:
         return self._session.voice.run_id
 
     @property
+    def step(self) -> int:
+        """How many batches have been done since the run began, those before a resume included."""
+        return self._session.progress.step
+
+    @property
     def history(self) -> History:
         """The finished epochs, those before a resume included."""
         return self._session.progress.history
@@ -143,7 +148,7 @@ class TrainingRun:
         while session.progress.epoch < n and session.stop_reason is None:
             yield session.begin_epoch()
             session.end_epoch(self, last=session.progress.epoch == n - 1)
-        session.settle()
+        session.settle(n)
 
     def batches(self, loader: Iterable[Any], *, skip: Skip = "exact") -> Iterator[Any]:
         """Yield the loader's batches, counting steps; the first such loop of an epoch can be resumed in its middle.
@@ -180,4 +185,4 @@ class TrainingRun:
 
     def stop(self, reason: str) -> None:
         """End the training after this epoch, as an orderly end: the epoch is committed, the best is registered."""
-        self._session.stop_reason = str(reason) or "stopped"
+        self._session.progress.stop_reason = str(reason) or "stopped"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_pt_eval import signals
@@ -53,7 +54,6 @@ class Session:
         self.state, self.plan, self.params, self.strict = state, plan, params, strict
         self.ranks: Ranks = Alone()
         self.progress = Progress()
-        self.stop_reason: str | None = None
         self.registered_version: int | None = None
         self.watch: signals.Watch | None = None
         self.rehearsal: Rehearsal | None = None
@@ -62,7 +62,14 @@ class Session:
         self._batches = Batches(progress_bar)
         self.captures = Captures(self.state, self.progress, self._batches)
         self._look_at, self._prefault = _STEPS_UNTIL_STATE, True
+        self._logged = -1  # the step of the last `log_step`
         self._resumed: Share | None = None  # what to go on from, until its epoch has begun
+        self._put_back: Callable[[], object] | None = None  # the state once more, until the batches that are left begin
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why the training ends after this epoch, or None."""
+        return self.progress.stop_reason
 
     @property
     def voice(self) -> Voice:
@@ -85,17 +92,23 @@ class Session:
 
     # --- taking up -------------------------------------------------------------------------
 
-    def open(self, voice: Voice, checkpoint: LoadedCheckpoint | None) -> None:
-        """Describe the run and restore the checkpoint, if there is one; random states follow with the first epoch."""
+    def open(self, voice: Voice, checkpoint: LoadedCheckpoint | None, *, finished: bool) -> None:
+        """Describe the run and restore the checkpoint, if there is one; random states follow with the first epoch.
+
+        What has *finished* may be extended; what was cut when it was about to stop has only its end left.
+        """
         self._voice, self._append = voice, voice.append
         if not self.ranks.is_first:
             self._batches.hide()
         sharded = self.captures.sharded
         voice.describe(self.params)
         if checkpoint is not None:
-            self._resumed = restore(
+            self._resumed, self._put_back = restore(
                 checkpoint, self.state, self.progress, self.ranks, sharded=sharded, strict=self.strict
             )
+            whole = not self._resumed.partial and not finished
+            asked = self.progress.stop_reason or self.plan.stop_reason(self.progress.history)
+            self.progress.stop_reason = asked if whole else None
         self._look_at = self.progress.step + _STEPS_UNTIL_STATE
 
     # --- epochs ----------------------------------------------------------------------------
@@ -110,16 +123,23 @@ class Session:
                 restore_rng(random_states)
             if share.position is not None:
                 self._batches.resume(share.position, share.rng or {}, partial=share.partial)
+            if share.partial:
+                # What comes before the batches is done and logged again, as if the epoch had not been begun.
+                self.progress.rewind()
+            else:
+                self._put_back = None
         self.captures.begin_epoch()
         self.progress.begin_epoch(self.progress.epoch)
         return self.progress.epoch
 
-    def settle(self) -> None:
-        """End the loop over epochs; a resumed training that has none left to do gets its random states back here."""
-        share, self._resumed = self._resumed, None
+    def settle(self, n: int) -> None:
+        """End a loop over *n* epochs; a resumed training that has none left to do gets its random states back here."""
+        share = self._resumed
         self.captures.rng = None  # the user may draw before the next
         if share is not None and share.rng is not None:
             restore_rng(share.rng)
+            if not share.partial and self.progress.epoch == n:  # a further loop goes on with what is drawn in between
+                self._resumed = replace(share, rng=None)
 
     def end_epoch(self, run: TrainingRun, *, last: bool) -> None:
         """Close the epoch: log it, ask the callbacks and policies, save it if it is to be saved."""
@@ -134,7 +154,7 @@ class Session:
         progress.end_epoch()
         if self.ranks.is_first:
             self.plan.warn_of_missing(progress.history)
-        self.stop_reason = self.stop_reason or self.plan.stop_reason(progress.history)
+        progress.stop_reason = self.stop_reason or self.plan.stop_reason(progress.history)
         self._commit_epoch(last, signum)
         if self.rehearsal is not None:
             self.rehearsal.after_epoch(self)
@@ -146,10 +166,11 @@ class Session:
         mine = {**self.progress.said(), "last": last, "stop": self.stop_reason, "signum": signals.pending()}
         agreed = self.ranks.meet(f"the end of epoch {self.progress.epoch}", mine, agree)
         self.progress.heard(agreed)
-        self.stop_reason = agreed["stop"]
+        self.progress.stop_reason = agreed["stop"]
         return agreed["last"], agreed["signum"]
 
     def _commit_epoch(self, last: bool, signum: int | None) -> None:
+        self._batches.end_epoch()
         history = self.progress.history
         must = last or signum is not None or self.stop_reason is not None or self.plan.is_best(history)
         if must or self.plan.should_save(history):
@@ -163,17 +184,30 @@ class Session:
         """Yield the batches; after each comes a boundary at which the training may be saved or ended."""
         progress = self.progress
         first = not progress.uses_batches
+        outer = progress.in_batches
         progress.uses_batches = progress.in_batches = True
         if first and self.watch is not None:
             self.watch.safe = False
+        if first and self._put_back is not None:
+            self._put_back()
+            self._put_back = None
         self.voice.note_data(loader)
-        source = self._batches.first(loader, skip, progress.epoch) if first else self._batches.further(loader)
+        if first:
+            source = self._batches.first(loader, skip, progress.epoch)
+        else:
+            source = self._batches.further(loader, inside=outer)
         for batch in source:
-            yield batch
+            try:
+                yield batch
+            except GeneratorExit:  # `break`: what was logged in this batch is not to share its step with the next one
+                if self._logged == progress.step:
+                    self._count_step()
+                progress.in_batches = outer
+                raise
             self._count_step()
             if first:
                 self._between_batches()
-        progress.in_batches = False
+        progress.in_batches = outer
         if first:
             self._after_batches()
 
@@ -231,6 +265,7 @@ class Session:
             self._count_step()
         elif not progress.in_batches and step:
             step -= 1  # what is logged after an epoch's last batch belongs to that one, not to the next epoch's first
+        self._logged = step
         self._append((metrics, step, time.time()))
 
     def _read(self, metrics: Mapping[str, Any]) -> dict[str, Any]:

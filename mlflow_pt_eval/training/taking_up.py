@@ -51,7 +51,7 @@ def _first(session: Session, opening: Opening) -> None:
         courier = session.ranks.courier() if session.captures.sharded else None
         with reaching(opening.run.store, "the training was not begun"):
             recorder = Recorder(opening, keep=session.keep, courier=courier)
-            session.open(recorder, checkpoint)
+            session.open(recorder, checkpoint, finished=opening.finished)
         session.ranks.meet("the restored training", None, _nothing, patient=True)
         if session.rehearsal is not None:
             session.rehearsal.opened(session, opening)
@@ -66,7 +66,12 @@ def _told(opening: Opening) -> dict[str, Any]:
     with reaching(store, "the training was not begun"):
         artifacts = Checkpoints.of(store, opening.run.run_id).artifact_uri
     manifest = None if checkpoint is None else checkpoint.manifest.to_json()
-    return {"run_id": opening.run.run_id, "manifest": manifest, "artifacts": artifacts}
+    return {
+        "run_id": opening.run.run_id,
+        "manifest": manifest,
+        "artifacts": artifacts,
+        "finished": opening.finished,
+    }
 
 
 def _other(session: Session) -> None:
@@ -74,9 +79,10 @@ def _other(session: Session) -> None:
     told = ranks.meet("the run", None, _nothing, patient=True)
     courier = ranks.courier() if session.captures.sharded else None
     if courier is None:
-        session.open(Silent(told["run_id"]), _received(ranks, told))
+        session.open(Silent(told["run_id"]), _received(ranks, told), finished=told["finished"])
     else:
-        session.open(Contributor(_checkpoints(told), ranks, courier), _received(ranks, told))
+        contributor = Contributor(_checkpoints(told), ranks, courier)
+        session.open(contributor, _received(ranks, told), finished=told["finished"])
     ranks.meet("the restored training", None, _nothing, patient=True)
 
 

@@ -10,19 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from mlflow_pt_eval import names
-from mlflow_pt_eval.data import load_data, load_spec
-from mlflow_pt_eval.data.batches import each
 from mlflow_pt_eval.errors import BadInput, StateMismatch
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.snapshot import load_strictly
 from mlflow_pt_eval.exporting.weights_file import read_weights
 from mlflow_pt_eval.files import sha256_file
 from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.registration.example import read_spec_example
 from mlflow_pt_eval.registration.reuse import Twins, find_twins
 from mlflow_pt_eval.state import preserved_rng, weights_sha256
 from mlflow_pt_eval.tracking.registry import set_alias
@@ -30,7 +28,6 @@ from mlflow_pt_eval.tracking.runs import finish, open_run
 from mlflow_pt_eval.tracking.store import Store, connect, reaching
 
 _DIGITS = re.compile(r"([0-9]+)")
-_ROWS = 2  # of a data set, as the example: two show that the batch is free
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +66,8 @@ def adopt(
 
     A file holds a state dict, or a checkpoint with one under the textbooks' names; the prefixes of DDP and
     torch.compile are taken off. *factory* (`package.module:callable`, or a callable) makes the module that the
-    weights must fit strictly. *input_example* is one batch, or a SPEC string of data whose first samples are taken.
+    weights must fit strictly. *input_example* is one batch, or a SPEC string of data whose first samples are taken;
+    of a table all columns are inputs.
     File name, time and SHA-256 become tags. Weights that are registered already, with these *outputs* and
     *class_names*, get no second version. All files are read and checked before the first is registered. *alias*, if
     given, is set once, on the last file's version.
@@ -87,7 +85,7 @@ def adopt(
             "name": name,
             "outputs": outputs,
             "class_names": class_names,
-            "input_example": _example(input_example),
+            "input_example": read_spec_example(input_example),
         }
         adopted = _planned(store, name, natural_order(files), module, outputs, class_names)
         if dry_run:
@@ -189,14 +187,3 @@ def _adoption_run(store: Store, name: str) -> Iterator[str]:
         finish(run, "FAILED")
         raise
     finish(run, "FINISHED")
-
-
-def _example(given: Any) -> Any:
-    """Return one batch: *given*, or the first samples of the data that a SPEC string names."""
-    if not isinstance(given, str):
-        return given
-    found = load_spec(given)
-    if isinstance(found, torch.Tensor | np.ndarray | Mapping):
-        return found
-    batch = next(load_data(found, batch_size=_ROWS).batches())
-    return each(batch.inputs, lambda part: part[:_ROWS])

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import Tiny
@@ -109,6 +110,18 @@ def test_the_example_may_be_a_spec(store: Store) -> None:
     adopt(["one.pth"], name="spec", factory=Tiny, input_example="data.npz")
     assert torch.equal(torch.get_rng_state(), before)
     assert len(versions(store, "spec")) == 1
+
+
+def test_the_example_may_be_a_table_of_inputs(store: Store) -> None:
+    """All of its columns; one of text is named."""
+    table = pd.DataFrame(X.numpy(), columns=list("abcd"))
+    table.to_csv("inputs.csv", index=False)
+    table.assign(kind=["no", "yes"]).to_csv("labelled.csv", index=False)
+    files = model_files("one.pth")
+    adopt(files, name="table", factory=Tiny, input_example="inputs.csv")
+    assert load_version(store, "models:/table/1")(X).shape == (2, 3)
+    with pytest.raises(BadInput, match="column 'kind' holds no numbers; give a table of the model's inputs alone"):
+        adopt(files, name="table", factory=Tiny, input_example="labelled.csv")
 
 
 def test_one_bad_file_stops_all_before_anything_is_registered(store: Store) -> None:

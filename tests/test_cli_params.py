@@ -152,12 +152,19 @@ def test_an_unknown_option_is_one_line_with_the_nearest(
 
 
 def test_a_verb_s_own_options_are_known_to_the_hint(capsys: pytest.CaptureFixture[str]) -> None:
-    """The nearest option is looked for below the verbs too."""
+    """The nearest option is looked for among the chosen verb's, and is never the one that was refused."""
     parser = Parser(prog="mlflow-pt-eval")
-    parser.add_subparsers().add_parser("evaluate").add_argument("--batch-size", type=positive_int)
-    with pytest.raises(SystemExit, match="2"):
-        parser.parse_args(["evaluate", "--batch-sise", "3"])
-    assert "did you mean --batch-size?" in capsys.readouterr().err
+    verbs = parser.add_subparsers(dest="verb")
+    verbs.add_parser("evaluate").add_argument("--batch-size", type=positive_int)
+    verbs.add_parser("compare")
+    for words, hint in [
+        (["evaluate", "--batch-sise", "3"], "did you mean --batch-size? --help"),
+        (["compare", "--batch-size", "3"], "unknown parameter '--batch-size'; --help"),
+        (["--batch-size", "evaluate"], "unknown parameter '--batch-size'; --help"),
+    ]:
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args(words)
+        assert hint in capsys.readouterr().err
 
 
 def verbs_of(parser: argparse.ArgumentParser, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:

@@ -16,6 +16,7 @@ import pytest
 from registered import DIGEST, add_evaluation, add_version, scores_with
 
 from mlflow_pt_eval import names
+from mlflow_pt_eval.cli import main
 from mlflow_pt_eval.comparison import MetricDifference, Side, compare
 from mlflow_pt_eval.comparison.compute import Entry, compare_entries
 from mlflow_pt_eval.comparison.page import render
@@ -342,3 +343,17 @@ def test_the_command_line_prints_a_table_or_json(store, name):
     assert shown.splitlines()[0].split()[:2] == ["version", "aliases"]
     data = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert data["baseline"] == f"models:/{name}/1"
+
+
+def test_the_command_line_takes_a_table_with_its_target_and_class_names(store, name, tmp_path, capsys):
+    """Labels that are text need the names of the classes; a target without data is a slip."""
+    for seed in (0, 1):
+        add_version(store, name, seed)
+    table = pd.DataFrame(np.eye(4, dtype=np.float32)[LABELS], columns=list("abcd"))
+    table.assign(kind=np.array(["x", "y", "z"])[LABELS]).to_csv(tmp_path / "held.csv", index=False)
+    options = ["--target", "kind", "--class-names", "x,y,z"]
+    assert main(["compare", name, "1", "2", "--data", str(tmp_path / "held.csv"), *options, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_samples"] == 60
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", name, *options])
+    assert "--target and --class-names say how --data SPEC is read: give that, too" in capsys.readouterr().err

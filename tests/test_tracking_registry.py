@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
 import pytest
+from mlflow.store.artifact.utils.models import _parse_model_uri
 
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.tracking import registry
@@ -151,8 +152,18 @@ def test_tags_are_set_on_the_version(store, name):
     assert registry.resolve(store, name, 1).tags["pt_eval.test_accuracy"] == "0.5"
 
 
-@pytest.mark.parametrize("uri", ["models:/m-123", "runs:/1/m", "models:/a", "models:/a/b/c", "digits", "models:/a@b@c"])
+@pytest.mark.parametrize("uri", ["models:/m-123", "runs:/1/m", "models:/a", "models:/a/b/c", "digits", "models:/a@b@"])
 def test_a_uri_that_names_no_registered_version_is_refused(uri):
     """A logged model's or a run's URI has no version to compare or promote."""
     with pytest.raises(BadInput, match="models:/NAME/VERSION"):
         parse_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [("models:/a@b/1", ("a@b", "1")), ("models:/a@b@c", ("a@b", "c")), ("models:/a@b", ("a", "b"))],
+)
+def test_a_name_with_an_at_sign_is_read_as_mlflow_reads_it(uri, parts):
+    """From the right: the name was allowed when it was registered."""
+    read = _parse_model_uri(uri)
+    assert parse_uri(uri) == parts == (read.name, read.version or read.alias)

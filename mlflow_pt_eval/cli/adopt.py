@@ -19,7 +19,7 @@ def add_parsers(verbs: Any, common: Parser) -> None:
     add("name", metavar="NAME", type=model_name, help="the registered model")
     add("files", metavar="FILE", nargs="+", type=Path, help="state dicts, or checkpoints that hold one")
     add("--factory", metavar="MODULE:CALLABLE", required=True, help="what builds the model that the weights fit")
-    add("--input-example", metavar="SPEC", required=True, help="package.module:callable or a .npz file with X")
+    add("--input-example", metavar="SPEC", required=True, help="package.module:callable, .npz, .csv or .parquet")
     add("--outputs", choices=("logits", "probabilities"), default="logits", help="what the model returns (logits)")
     add("--dry-run", action="store_true", help="say what would become which version, register nothing")
     add("--json", action="store_true", help="print JSON")

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import Parser, optional
+from mlflow_pt_eval.cli.params import Parser, name_list, optional
 
 
 def add_parsers(verbs: Any, common: Parser) -> None:
@@ -20,6 +20,13 @@ def add_parsers(verbs: Any, common: Parser) -> None:
     add("name", metavar="NAME", help="the registered model, or model URIs in the place of versions")
     add("versions", metavar="VERSION", nargs="*", help="versions or aliases (all versions)")
     add("--data", metavar="SPEC", type=optional(str), help="evaluate what has no evaluation yet on this data")
+    add("--target", metavar="COLUMN", type=optional(str), help="the label's column in a .csv or .parquet file")
+    add(
+        "--class-names",
+        type=optional(name_list),
+        metavar="A,B,…",
+        help="names of the classes, in the order of their numbers",
+    )
     add(
         "--baseline",
         type=optional(str),
@@ -27,17 +34,21 @@ def add_parsers(verbs: Any, common: Parser) -> None:
     )
     add("--split", default="test", help="which evaluations to compare (test)")
     add("--json", action="store_true", help="print JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print the table."""
+    if args.data is None and not (args.target is None and args.class_names is None):
+        args.parser.error("--target and --class-names say how --data SPEC is read: give that, too")
     from mlflow_pt_eval.comparison import compare
 
     versions = [version for version in args.versions if version]
     wanted = [_uri(args.name, version) for version in versions] if versions else args.name
     baseline = None if args.baseline is None else _uri(args.name, args.baseline)
-    result = compare(wanted, args.data, baseline=baseline, split=args.split)
+    result = compare(
+        wanted, args.data, baseline=baseline, split=args.split, target=args.target, class_names=args.class_names
+    )
     if args.json:
         print_json(result.to_json())
         return 0

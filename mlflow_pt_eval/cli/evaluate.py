@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import Parser, optional, positive_int
+from mlflow_pt_eval.cli.params import Parser, name_list, optional, positive_int
 
 _EXAMPLE = "example: mlflow-pt-eval evaluate models:/digits@challenger --data projects.digits.data:test"
 
@@ -30,7 +30,7 @@ def add_parsers(verbs: Any, common: Parser) -> None:
     add("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
     add(
         "--class-names",
-        type=optional(_names),
+        type=optional(name_list),
         metavar="A,B,…",
         help="names of the classes, in the order of their numbers",
     )
@@ -76,7 +76,3 @@ def run(args: argparse.Namespace) -> int:
     print(f"{result.model_uri or 'predictions'} on {result.n_samples} samples, dataset digest {result.dataset_digest}")
     print_table(("metric", "value", "95% low", "high"), rows)
     return 0
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",")]

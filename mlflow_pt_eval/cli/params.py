@@ -123,6 +123,15 @@ def optional(convert: Callable[[str], T]) -> Callable[[str], T | None]:
     return read
 
 
+def name_list(text: str) -> list[str]:
+    """Read names with commas between them.
+
+    >>> name_list("cat, dog")
+    ['cat', 'dog']
+    """
+    return [name.strip() for name in text.split(",")]
+
+
 class _Formatter(argparse.HelpFormatter):
     """Leave an example on one line: what is wrapped inside a word cannot be copied."""
 
@@ -150,14 +159,17 @@ class Parser(argparse.ArgumentParser):
         known, rest = self.parse_known_args(args, namespace)
         if rest:
             word = rest[0].partition("=")[0]
-            near = "".join(f"did you mean {option}? " for option in get_close_matches(word, self._options(), n=1))
+            others = self._options(known) - {word}  # the verb's own word before the verb is not mended by itself
+            near = "".join(f"did you mean {option}? " for option in get_close_matches(word, others, n=1))
             self.error(f"unknown parameter {word!r}; {near}--help lists all")
         return known
 
-    def _options(self) -> set[str]:
+    def _options(self, known: argparse.Namespace) -> set[str]:
+        """Return the options that could have been meant: this parser's, and those of the verb that was chosen."""
         own = {option for option in self._option_string_actions if option.startswith("--")}
-        nested = [a.choices.values() for a in self._actions if isinstance(a, argparse._SubParsersAction)]
-        return own.union(*(verb._options() for verbs in nested for verb in verbs))
+        nested = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        chosen = [action.choices.get(getattr(known, action.dest, "")) for action in nested]
+        return own.union(*(verb._options(known) for verb in chosen if verb is not None))
 
 
 def training_parser(

@@ -11,7 +11,7 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import TAG_WEIGHTS_SHA256, check_model_name
 
 _LOGGED_MODEL = re.compile(r"models:/(m-[^/@]+)")
-_MODEL_URI = re.compile(r"models:/([^/@:]+?)(?:/([^/]+)|@([^/@]+))")
+_MODEL_URI = re.compile(r"models:/([^/:]+)(?:/([^/]+)|@([^/@]+))")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +58,8 @@ class VersionInfo:
 
 def parse_uri(uri: str) -> tuple[str, str]:
     """Split `models:/name/3` or `models:/name@alias` into the name and the version or alias; BadInput otherwise.
+
+    A name may hold '@': as MLflow reads it, the alias stands behind the last one.
 
     >>> parse_uri("models:/digits@champion")
     ('digits', 'champion')

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import mlflow
@@ -12,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import mlflow_pt_eval as mpe
+from mlflow_pt_eval.errors import BadInput, PtEvalError
 
 pytestmark = pytest.mark.usefixtures("tracking")
 DATA = TensorDataset(torch.randn(40, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3)
@@ -221,3 +225,37 @@ def test_a_loop_inside_a_loop_is_said(caplog):
             for batch, _ in zip(run.batches(DataLoader(DATA, 8)), run.batches(DataLoader(DATA, 8)), strict=True):
                 training.step(run, batch, None)
     assert caplog.text.count("stands inside the loop over another run.batches") == 1
+
+
+def test_what_comes_after_the_block_is_refused():
+    """Nothing that was logged is lost without a word, and no key that MLflow refuses breaks the end of a training."""
+    with Training().open() as run:
+        for _ in run.epochs(1):
+            pass
+        with pytest.raises(BadInput, match=r"test@5"):
+            run.log(**{"test@5": 0.5})
+        run.log(test=0.5)
+    for late in (lambda: run.log(late=1), lambda: run.log_step(late=1), lambda: next(run.epochs(2))):
+        with pytest.raises(PtEvalError, match=f"after the block of its TrainingRun: the run {run.run_id} is ended"):
+            late()
+    assert mlflow.MlflowClient().get_run(run.run_id).info.status == "FINISHED"
+    assert points(run.run_id)["test"] == [(0, 0.5)]
+
+
+def test_a_run_whose_owner_goes_on_with_it_is_not_taken_for_dead():
+    """`MLFLOW_RUN_ID` names another's run: its status stays the owner's, also when the training's process is gone."""
+    client = mlflow.MlflowClient()
+    given = client.create_run("0").info.run_id
+    script = (
+        "import torch, mlflow_pt_eval as mpe\n"
+        "with mpe.TrainingRun({'model': torch.nn.Linear(2, 2)}, progress=False) as run:\n"
+        "    for _ in run.epochs(1): run.log(loss=1.0)\n"
+    )
+    environ = {**os.environ, "MLFLOW_RUN_ID": given, "MLFLOW_TRACKING_URI": mlflow.get_tracking_uri()}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environ, timeout=120)
+    with Training().open() as run:
+        for _ in run.epochs(1):
+            pass
+    found = client.get_run(given)
+    assert (found.info.status, found.data.tags["pt_eval.resumable"]) == ("RUNNING", "false")
+    assert "pt_eval.interrupted" not in found.data.tags

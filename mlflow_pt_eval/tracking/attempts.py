@@ -77,7 +77,8 @@ def mark_dead(store: Store, experiment_id: str) -> list[str]:
     marked = []
     for run in store.client.search_runs([experiment_id], query, max_results=200):
         attempt = last_attempt(run.data.tags)
-        if attempt is not None and attempt.is_dead:
+        # One that has ended says RUNNING if the run is its caller's, who may go on with it.
+        if attempt is not None and attempt.is_dead and not attempt.ended:
             set_tags(store, run.info.run_id, {TAG_INTERRUPTED: "died without a word"})
             store.client.set_terminated(run.info.run_id, status="KILLED")
             marked.append(run.info.run_id)

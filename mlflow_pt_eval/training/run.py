@@ -10,7 +10,8 @@ from typing import Any, Literal, Self
 
 from mlflow_pt_eval import signals
 from mlflow_pt_eval.distributed import current
-from mlflow_pt_eval.errors import BadInput, Interrupted
+from mlflow_pt_eval.errors import BadInput, Interrupted, PtEvalError
+from mlflow_pt_eval.names import check_metric_key
 from mlflow_pt_eval.policies import check_whole
 from mlflow_pt_eval.records import History
 from mlflow_pt_eval.state import Stateful, check_state, preserved_rng
@@ -19,7 +20,7 @@ from mlflow_pt_eval.tracking.store import connect
 from mlflow_pt_eval.training import overrides
 from mlflow_pt_eval.training.batches import Skip
 from mlflow_pt_eval.training.callbacks import Plan
-from mlflow_pt_eval.training.ending import ending_of, leave, leaving
+from mlflow_pt_eval.training.ending import Ending, ending_of, leave, leaving
 from mlflow_pt_eval.training.finishing import among, end_clean, end_early
 from mlflow_pt_eval.training.opening import Opening, Wanted, open_training
 from mlflow_pt_eval.training.orphan import is_launched
@@ -73,6 +74,7 @@ class TrainingRun:
         self._wanted = Wanted(resume, experiment_name, run_name, tags, parent_run_id, strict)
         self._session = Session(dict(state), Plan(callbacks), dict(params or {}), strict=strict, progress_bar=progress)
         self._stack = ExitStack()
+        self._is_over = False
 
     @property
     def run_id(self) -> str:
@@ -116,6 +118,13 @@ class TrainingRun:
             raise
         return self
 
+    def _refuse_if_over(self, what: str) -> None:
+        if self._is_over:
+            raise PtEvalError(
+                f"{what} was called after the block of its TrainingRun: the run {self.run_id} is ended. Do it inside, "
+                "or with mlflow.MlflowClient() and run.run_id."
+            )
+
     def _opening(self) -> Opening:
         rehearsal = self._session.rehearsal
         if rehearsal is None:
@@ -127,6 +136,12 @@ class TrainingRun:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         ending = among(self._session.ranks, ending_of(error))
+        try:
+            self._end(ending)
+        finally:
+            self._is_over = True
+
+    def _end(self, ending: Ending) -> None:
         with leaving(), self._stack, preserved_rng():
             if ending.clean:
                 end_clean(self._session, lambda: self._session.plan.call("on_train_end", self))
@@ -144,6 +159,7 @@ class TrainingRun:
         `break` abandons the epoch that it stands in.
         """
         check_whole("epochs", "n", n, least=0)
+        self._refuse_if_over("run.epochs")
         session = self._session
         while session.progress.epoch < n and session.stop_reason is None:
             yield session.begin_epoch()
@@ -169,9 +185,12 @@ class TrainingRun:
         key: weighted where each gave a count, as `validate`'s results do by themselves; equal values stay as they are.
         """
         progress = self._session.progress
-        if progress.epoch_open:
+        if progress.epoch_open and not self._is_over:
             progress.log(metrics)
             return
+        self._refuse_if_over("run.log")
+        for key in metrics:
+            check_metric_key(key)
         for key, value in metrics.items():  # before the first epoch or after the last
             self._session.voice.point(key, number(key, counted(key, value)[0]), max(progress.epoch - 1, 0))
 
@@ -181,6 +200,8 @@ class TrainingRun:
         One-element tensors are welcome: one on a device is read later, on another thread. `(value, count)` counts
         that many times in the mean. With several processes, the points are rank 0's, the means are over all of them.
         """
+        if self._is_over:
+            self._refuse_if_over("run.log_step")
         self._session.log_step(metrics)
 
     def stop(self, reason: str) -> None:

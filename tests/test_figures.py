@@ -17,6 +17,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from PIL import Image
 
@@ -53,8 +54,14 @@ every_figure = pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN.keys())
 def a_users_style() -> dict[str, Any]:
     """Settings that a user may have, each of which changes what matplotlib draws by default."""
     dark = dict(matplotlib.style.library["dark_background"])
+    edges = {f"lines.{dash}_capstyle": "round" for dash in ("solid", "dash")}
+    edges |= {f"lines.{dash}_joinstyle": "bevel" for dash in ("solid", "dash")}
+    edges |= {f"{what}.antialiased": False for what in ("lines", "patch", "text")}
+    rough = {"path.sketch": (1, 100, 2), "lines.linewidth": 5, "markers.fillstyle": "none"}
+    rough["path.effects"] = [withStroke(linewidth=4, foreground="w")]  # as in xkcd's style
     more = {"text.usetex": True, "font.size": 22, "font.family": "serif", "axes.grid": True, "lines.marker": "x"}
-    return {**dark, **more, "figure.autolayout": True, "xtick.minor.visible": True, "image.origin": "lower"}
+    more |= {"figure.autolayout": True, "xtick.minor.visible": True, "image.origin": "lower"}
+    return {**dark, **edges, **rough, **more}
 
 
 # --- every figure ----------------------------------------------------------------------------

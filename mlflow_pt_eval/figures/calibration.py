@@ -108,8 +108,8 @@ def _diagram(ax: Axes, bins: CalibrationBins | None, words: Words) -> None:
     say(ax, 0.96, 0.05, words.too_high, color=MUTED, ha="right")
     held = bins.count > 0
     x, y, low, high = bins.confidence[held], bins.accuracy[held], *_wilson(bins.accuracy[held], bins.count[held])
-    ax.vlines(x, x, y, color=VERMILION, linewidth=5, alpha=0.35, zorder=2)
-    ax.vlines(x, low, high, color=BLUE, linewidth=1.2, linestyle="-", zorder=3)
+    ax.vlines(x, x, y, color=VERMILION, linewidth=5, alpha=0.35, zorder=2, antialiased=True)
+    ax.vlines(x, low, high, color=BLUE, linewidth=1.2, linestyle="-", zorder=3, antialiased=True)
     ax.plot(x, y, linestyle="none", marker="o", markersize=7, color=BLUE, markeredgecolor="white", markeredgewidth=1)
 
 

@@ -48,8 +48,8 @@ def _annotated(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figu
         class_columns(ax, evaluation.confusion)
     _show(ax, evaluation, normalize, scale=np.sqrt)
     lines = np.arange(len(names) - 1) + 0.5
-    ax.hlines(lines, -0.5, len(names) - 0.5, color="white", linewidth=1.2)
-    ax.vlines(lines, -0.5, len(names) - 0.5, color="white", linewidth=1.2)
+    for draw in (ax.hlines, ax.vlines):
+        draw(lines, -0.5, len(names) - 0.5, color="white", linewidth=1.2, antialiased=True)
     _name_axes(ax, names, slant=45, size=9)
     number_cells(ax, evaluation.confusion, normalize=normalize)
     return figure_of(ax)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,8 @@ def _draw(ax: Axes, evaluation: Evaluation, shown: list[int], columns: int, norm
             squares.append([(x, y), (x + CELL, y), (x + CELL, y + CELL), (x, y + CELL)])
             colors.append(paint[i, j] / 255)
             texts.append(Cell(x + CELL / 2, y + CELL / 2, words[2 * i + j], tint.on(paint[i, j])))
-    ax.add_collection(PolyCollection(squares, facecolors=colors, edgecolors="white", linewidths=1.2), autolim=False)
+    edges: dict[str, Any] = {"edgecolors": "white", "linewidths": 1.2, "antialiaseds": True}
+    ax.add_collection(PolyCollection(squares, facecolors=colors, **edges), autolim=False)
     ax.add_artist(CellText(texts, 9.5))
     ax.add_artist(CellText(titles, 9, align=0))
 

@@ -74,7 +74,7 @@ class Sheet:
 
 def draw_curves(ax: Axes, curves: Sequence[Points], look: Look) -> None:
     """Draw *curves* with one look into *ax*, whose limits stay."""
-    lines = LineCollection([np.column_stack(points) for points in curves], **{"zorder": 3, **look})
+    lines = LineCollection([np.column_stack(points) for points in curves], **{"zorder": 3, "antialiased": True, **look})
     ax.add_collection(lines, autolim=False)
 
 

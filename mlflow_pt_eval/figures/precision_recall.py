@@ -56,7 +56,8 @@ def _single(sheet: Sheet, curve: PrecisionRecallCurve) -> None:
 def _classes(sheet: Sheet, evaluation: Evaluation, curves: tuple[PrecisionRecallCurve, ...]) -> None:
     named = draw_classes(sheet, evaluation, curves, lambda curve: curve.average_precision, _thin)
     for place, k in enumerate(named):
-        sheet.ax.plot([-0.01, 0.02], [curves[k].prevalence] * 2, marker="", **{**series(place), "linestyle": "-"})
+        look = {**series(place), "linestyle": "-", "linewidth": 1.5}
+        sheet.ax.plot([-0.01, 0.02], [curves[k].prevalence] * 2, marker="", **look)
     sheet.words("Marks at the left edge: share of\npositives, each curve's baseline")
 
 

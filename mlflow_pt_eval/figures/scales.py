@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -26,7 +26,8 @@ def scales(ax: Axes, x: Mapping[float, str], y: Mapping[float, str], *, grid: bo
     out_x, out_y = MARK * (right - left) / rect.width, MARK * (high - low) / rect.height
     marks = [[(at, low - out_y), (at, high if grid else low)] for at in x]
     marks += [[(left - out_x, at), (right if grid else left, at)] for at in y]
-    ax.add_collection(LineCollection(marks, colors=FAINT, linewidths=0.6, zorder=0.5, clip_on=False), autolim=False)
+    look: dict[str, Any] = {"colors": FAINT, "linewidths": 0.6, "antialiaseds": True, "zorder": 0.5, "clip_on": False}
+    ax.add_collection(LineCollection(marks, **look), autolim=False)
     ax.add_artist(CellText([Cell(at, low, text, MUTED) for at, text in x.items()], 9, shift=(0, -11)))
     ax.add_artist(CellText([Cell(left, at, text, MUTED) for at, text in y.items()], 9, align=1, shift=(-5.5, 0)))
 

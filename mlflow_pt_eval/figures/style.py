@@ -1,8 +1,9 @@
 """How every figure looks: sizes in pixels, colours that colour-blind readers tell apart, one typeface.
 
-Everything is set on the objects themselves, never in `rcParams`: a figure looks the same whatever style the
-user's own plots have, and drawing one changes nothing for them. Text is never read as mathtext or TeX, since
-class names may hold any character.
+Everything is set on the objects themselves, never in `rcParams`, which are the whole process's: a figure of ours
+looks the same whatever style the user's own plots have, and drawing one changes nothing for them. What no object can
+hold, `text.hinting`, `path.snap` and `lines.scale_dashes`, is matplotlib's own in all its styles but "classic". Text
+is never read as mathtext or TeX, since class names may hold any character.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Affine2D
 
+from mlflow_pt_eval.figures.plain import PlainFigure
 from mlflow_pt_eval.wording import shorten
 
 DPI: Final = 100
@@ -102,7 +104,7 @@ def lettering(size: float, color: str = INK, **more: Any) -> dict[str, Any]:
 
 def sheet(height: int, width: int = WIDTH) -> Figure:
     """Return an empty white figure of *width* x *height* px with an Agg canvas."""
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", layout=None)
+    figure = PlainFigure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white", layout=None)
     figure.set_layout_engine("none")
     FigureCanvasAgg(figure)
     return figure

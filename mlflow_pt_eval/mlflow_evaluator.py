@@ -9,10 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.tracking.plugin import EvaluationResult, ModelEvaluator, artifacts_of, ask, recorded_outputs
+from mlflow_pt_eval.tracking.plugin import (
+    EvaluationResult,
+    ModelEvaluator,
+    artifacts_of,
+    ask,
+    logged_model_of,
+    recorded_outputs,
+)
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from mlflow_pt_eval.evaluation.subject import Subject
+    from mlflow_pt_eval.tracking.store import Store
 
 _OPTIONS = ("task", "outputs", "class_names", "classes", "split", "batch_size", "bootstrap", "dataset_name")
 
@@ -43,9 +53,8 @@ class Evaluator(ModelEvaluator):
         *evaluator_config* takes `evaluate`'s options: task, outputs, class_names, classes, split, batch_size,
         bootstrap, dataset_name. Errors: BadInput without a model, for extra metrics, and as `evaluate`.
         """
-        from mlflow_pt_eval.evaluation.subject import Subject
         from mlflow_pt_eval.evaluation.work import Request, compute_and_log
-        from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, flat_metrics
+        from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, flat_metrics, tag_evaluated
         from mlflow_pt_eval.tracking.store import connect
 
         options = _checked(model, evaluator_config or {}, kwargs)
@@ -54,10 +63,12 @@ class Evaluator(ModelEvaluator):
             data=(_matrix(dataset.features_data), dataset.labels_data),
             **{"outputs": outputs or "auto", "dataset_name": dataset.name, **options},
         )
-        uri = None if model_id is None else f"models:/{model_id}"
-        subject = Subject(module=_module(model, dataset.features_data), uri=uri, model_id=model_id)
-        with evaluation_run(connect(), RunChoice(run_id=run_id)) as run:
+        store = connect()
+        subject = _subject(store, _module(model, dataset.features_data), logged_model_of(model, model_id))
+        with evaluation_run(store, RunChoice(run_id=run_id)) as run:
             found = compute_and_log(run, subject, request)
+        if subject.name is not None and subject.version is not None:
+            tag_evaluated(run, found, subject.name, subject.version)
         return EvaluationResult(flat_metrics(found), artifacts_of(run), run.run_id)
 
 
@@ -71,6 +82,23 @@ def _checked(model: Any, config: dict[str, Any], given: dict[str, Any]) -> dict[
     if unknown:
         raise BadInput(f"pt_eval has no option {unknown[0]!r}; evaluator_config takes {', '.join(_OPTIONS)}.")
     return config
+
+
+def _subject(store: Store, module: nn.Module, model_id: str | None) -> Subject:
+    """Return the model as the version that it is, since MLflow hands on its logged model only.
+
+    Where several versions are made of that one, which of them was meant is not known.
+    """
+    from mlflow_pt_eval.evaluation.subject import Subject
+    from mlflow_pt_eval.tracking.registry import versions_of_model
+
+    if model_id is None:
+        return Subject(module=module)
+    found = versions_of_model(store, model_id)
+    if len(found) != 1:
+        return Subject(module=module, uri=f"models:/{model_id}", model_id=model_id)
+    (info,) = found
+    return Subject(module=module, uri=info.uri, name=info.name, version=info.version, model_id=model_id)
 
 
 def _matrix(features: Any) -> Any:

@@ -15,7 +15,9 @@ from torch import nn
 
 from mlflow_pt_eval.data import digest, load_data
 from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.promotion import promote
 from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.tracking.registry import create_version, resolve
 from mlflow_pt_eval.tracking.store import connect
 
 # MLflow's pyfunc warns of its own types when it is imported.
@@ -89,6 +91,19 @@ def test_a_models_named_columns_are_kept(tracking):
         )
     result = evaluated(logged.model_uri, table.assign(kind=Y), "kind", outputs="probabilities")
     assert result.metrics["test_accuracy"] == fitted.score(table, Y)
+
+
+def test_an_evaluation_by_mlflow_is_evidence_for_the_version(tracking, tiny):
+    """MLflow hands on the logged model only; the version that is made of it is found, unless there are several."""
+    store = connect(tracking)
+    register(store, tiny, name="proof", input_example=X[:2])
+    evaluated("models:/proof/1", X.numpy(), Y)
+    assert promote("proof", 1).moved
+    info = resolve(store, "proof", 1)
+    assert info.tags["pt_eval.evaluation_run_id"] == mlflow.last_active_run().info.run_id
+    create_version(store, "second", model_id=info.model_id, run_id=None, tags={})
+    evaluated("models:/proof/1", X.numpy(), Y)
+    assert mlflow.last_active_run().data.tags["pt_eval.model_uri"] == f"models:/{info.model_id}"
 
 
 def test_a_run_that_is_a_training_gets_a_child(tracking, tiny):

@@ -20,7 +20,7 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import TAG_OUTPUTS
 from mlflow_pt_eval.tracking.runs import OpenRun
 
-__all__ = ["EvaluationResult", "ModelEvaluator", "artifacts_of", "ask", "recorded_outputs"]
+__all__ = ["EvaluationResult", "ModelEvaluator", "artifacts_of", "ask", "logged_model_of", "recorded_outputs"]
 
 _KINDS = {
     "png": ImageEvaluationArtifact,
@@ -60,6 +60,15 @@ def ask(model: Any, rows: npt.NDArray[Any], columns: pd.DataFrame | None) -> npt
     if outputs is None:
         raise BadInput("the model returned several outputs, none of them called 'logits'.")
     return np.asarray(outputs)
+
+
+def logged_model_of(model: Any, otherwise: str | None) -> str | None:
+    """Return the id of the logged model that a pyfunc model was loaded from, as far as it says so.
+
+    MLflow hands an evaluator no id for `models:/name/1` on its own stores, or that of whatever model is active.
+    """
+    metadata = getattr(model, "metadata", None)
+    return getattr(model, "model_id", None) or getattr(metadata, "model_id", None) or otherwise
 
 
 def recorded_outputs(model: Any) -> str | None:

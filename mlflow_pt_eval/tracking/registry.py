@@ -61,6 +61,11 @@ def versions_of_run(store: Store, run_id: str) -> list[VersionInfo]:
     return [VersionInfo.of(found, ()) for found in _search(store, f"run_id = {quoted(run_id)}")]
 
 
+def versions_of_model(store: Store, model_id: str) -> list[VersionInfo]:
+    """Return the versions of any model that were made of the logged model."""
+    return [VersionInfo.of(found, ()) for found in _search(store, f"source_path = {quoted(f'models:/{model_id}')}")]
+
+
 def versions_with_weights(store: Store, name: str, sha256: str) -> Iterator[VersionInfo]:
     """Give the versions of *name* that hold exactly these weights and can still be loaded, lowest number first.
 

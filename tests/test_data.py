@@ -136,7 +136,7 @@ def test_a_sampler_that_selects_samples_is_a_subset(name, dataset):
     assert data.n_samples == 3
     assert digest(data) == digest(subset)
     assert type(data) is type(subset)
-    assert "the 3 samples that it selects are read" in data.notes[0]
+    assert "only selects: its 3 samples are read, each once" in data.notes[0]
 
 
 class Every(Sampler):

@@ -36,12 +36,14 @@ def selected(loader: DataLoader[Any]) -> tuple[Dataset[Any], tuple[str, ...]]:
     if not isinstance(dataset, IterableDataset):
         given, sampler = _samplers(loader)
         rows = _rows(sampler, len(cast(Sized, dataset)))
-        said = f"the loader's {type(given).__name__} is not used: "
+        named = f"the loader's {type(given).__name__}"
         if rows is not None:
-            notes.append(f"{said}the {len(rows)} samples that it selects are read, each once, in the data set's order")
+            notes.append(
+                f"{named} only selects: its {len(rows)} samples are read, each once, in the data set's own order"
+            )
             dataset = Subset(dataset, rows)
         elif type(given) is not SequentialSampler:
-            notes.append(f"{said}every sample is read once, in the data set's own order")
+            notes.append(f"{named} is not used: every sample is read once, in the data set's own order")
     iterable = isinstance(dataset, IterableDataset)
     if loader.drop_last and (iterable or len(cast(Sized, dataset)) % (loader.batch_size or 1)):
         notes.append("the loader's drop_last is not used: the samples of the last, smaller batch are read too")

@@ -77,8 +77,20 @@ class Writer:
             self._queued = job
             self._to_save.notify()
 
-    def drain(self, timeout: float) -> bool:
-        """Wait until every job is done and a pump has sent everything; False if that did not happen in time."""
+    def drain(self, timeout: float, *, on_slow: Callable[[], None] | None = None) -> bool:
+        """Wait until every job is done and a pump has sent everything; False if that did not happen in time.
+
+        With *on_slow*, which is then called once, the time counts only while the server is away: one that is slow
+        gets all that it needs.
+        """
+        done = self._drain(timeout)
+        if on_slow is not None and not done and self._outage is None:
+            on_slow()
+            while not done and self._outage is None:
+                done = self._drain(timeout)
+        return done
+
+    def _drain(self, timeout: float) -> bool:
         with self._changed:
             self._due, self._next_try, self._pause = True, 0.0, self._interval
             self._to_send.notify()

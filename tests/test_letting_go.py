@@ -37,6 +37,18 @@ def test_a_resume_that_fails_leaves_nothing_behind():
     assert trained(resume=run_id) == run_id
 
 
+def test_a_run_is_entered_once_and_keeps_no_memory_of_checkpoints():
+    """The object stays with the user, for its history; what copied the state is as large as the state."""
+    run = mpe.TrainingRun({"model": torch.nn.Linear(2, 2)})
+    with run:
+        for _ in run.epochs(1):
+            pass
+    assert run._session.recorder._buffers.nbytes == 0
+    with pytest.raises(BadInput, match="was used already: make a new one, with resume="), run:
+        pass
+    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
+
+
 def test_a_training_that_cannot_be_locked_is_one_clear_error_and_a_failed_run():
     """A file of the staging folder's name is in the way; no run is left that seems to be at work."""
     Path(".mlflow_pt_eval").touch()

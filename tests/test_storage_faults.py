@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from mlflow_pt_eval.tracking import store as store_room
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.store import connect
 from mlflow_pt_eval.tracking.telemetry import Telemetry
-from mlflow_pt_eval.training import recorder
+from mlflow_pt_eval.training import finishing, recorder
 
 WAIT = mpe.ModelCheckpoint(when_busy="wait")
 
@@ -81,6 +82,38 @@ def test_a_server_that_is_slow_is_sent_each_point_once(monkeypatch):
     wrapped(Parts(), 4, callbacks=[WAIT], before_step=lambda epoch, _: SlowAtFirst.may.set() if epoch == 3 else None)
     assert len(SlowAtFirst.sent) == len(set(SlowAtFirst.sent))
     assert {step for key, step in SlowAtFirst.sent if key == "train_loss"} == set(range(32))
+
+
+class Slow(Checkpoints):
+    """A store that takes a checkpoint only once the training has said that it is slow."""
+
+    said = threading.Event()
+
+    def put(self, *arguments, **options):
+        self.said.wait(60)
+        super().put(*arguments, **options)
+
+
+class Listening(logging.Handler):
+    """Hears that the store is slow."""
+
+    def emit(self, record):
+        if "the store is slow" in record.getMessage():
+            Slow.said.set()
+
+
+def test_a_clean_end_waits_for_a_store_that_is_slow(monkeypatch, caplog):
+    """It works, so the end is clean, however long the last upload takes."""
+    monkeypatch.setattr(recorder, "Checkpoints", Slow)
+    monkeypatch.setattr(finishing, "_WAIT_AT_END", 0.1)
+    listening = Listening()
+    logging.getLogger("mlflow_pt_eval").addHandler(listening)
+    try:
+        run = wrapped(Parts(), 1, callbacks=[WAIT])
+    finally:
+        logging.getLogger("mlflow_pt_eval").removeHandler(listening)
+    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
+    assert caplog.text.count(f"the store is slow: the training ends when all of the run {run.run_id} is sent") == 1
 
 
 class NoDeletes(Checkpoints):

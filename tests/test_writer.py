@@ -127,6 +127,24 @@ def test_draining_gives_up_in_time_while_the_server_is_away():
     writer.close()
 
 
+def test_draining_waits_for_a_server_that_is_slow(gate):
+    """Its time counts only while it is away: what takes longer is said, once, and waited for."""
+    said = []
+
+    def slow() -> None:
+        said.append("slow")
+        gate.set()
+
+    writer = Writer(lambda: gate.wait(30), interval=0.01)
+    assert writer.drain(0.05, on_slow=slow) is True
+    assert said == ["slow"]
+    writer.close()
+    writer = Writer(Pump(failures=10**9), interval=0.01)
+    assert writer.drain(0.1, on_slow=slow) is False
+    assert said == ["slow"]
+    writer.close()
+
+
 def test_closing_finishes_the_queued_job(gate):
     """Nothing that was handed over is dropped by an orderly end."""
     writer, written = Writer(Pump(), interval=60), []

@@ -72,6 +72,7 @@ class Contributor(Silent):
     def release(self) -> None:
         """End the threads; what rank 0 has not asked for stays staged, what failed last is raised."""
         self._writer.close()
+        self._buffers = Buffers()
         with contextlib.suppress(OSError):  # other processes' files may stand there
             self._folder.rmdir()
             self._folder.parent.rmdir()

@@ -20,7 +20,7 @@ from mlflow_pt_eval.training.opening import Opening, close_attempt
 from mlflow_pt_eval.training.recorder import Recorder
 from mlflow_pt_eval.training.session import Session
 
-_WAIT_AT_END = 60.0  # seconds for what is still to be sent
+_WAIT_AT_END = 60.0  # seconds for what is still to be sent; at a clean end only while the store is away
 _LEAST_WAIT = 5.0  # the same, when a signal's grace is nearly over
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -45,9 +45,9 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
             if session.contributor is not None:
                 session.contributor.release()
             return
-        session.recorder.drain(_WAIT_AT_END)
+        session.recorder.drain(_WAIT_AT_END, patient=True)
         _register_all(session, session.plan.registering)
-        session.recorder.drain(_WAIT_AT_END)
+        session.recorder.drain(_WAIT_AT_END, patient=True)
     except BaseException as error:
         ending = among(session.ranks, ending_of(error))
         end_early(session, ending)

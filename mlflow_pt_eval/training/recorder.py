@@ -186,9 +186,12 @@ class Recorder:
         """Store a small text as an artifact of the run."""
         self.run.store.client.log_text(self.run.run_id, text, file)
 
-    def drain(self, seconds: float) -> None:
-        """Wait until everything is stored; StoreUnavailable, naming the staging folder, if that takes too long."""
-        done = self.writer.drain(seconds)
+    def drain(self, seconds: float, *, patient: bool = False) -> None:
+        """Wait until everything is stored; StoreUnavailable, naming the staging folder, if that takes too long.
+
+        A *patient* wait is only too long if the store is away.
+        """
+        done = self.writer.drain(seconds, on_slow=self._say_slow if patient else None)
         self.writer.raise_failure()
         if not done:
             self.telemetry.stash()
@@ -198,6 +201,9 @@ class Recorder:
                 f"in {self.folder}; when {self.run.store.shown} is back, send it with "
                 f"`mlflow-pt-eval sync {self.run.run_id}`."
             )
+
+    def _say_slow(self) -> None:
+        _log.warning("the store is slow: the training ends when all of the run %s is sent", self.run_id)
 
     def close(self, status: runs.Status, tags: Mapping[str, str]) -> None:
         """Set the last tags and the status; the threads end, the lock falls, an empty staging folder goes.
@@ -219,6 +225,7 @@ class Recorder:
         """End the threads and let go of the run; what was not sent stays in staging, what failed last is raised."""
         self.outbox.over.set()
         self.writer.close()
+        self._buffers, self._held = Buffers(), None  # the user may keep the `TrainingRun`, but not this memory
         self.outbox.let_go(self.opening.lock)
         self.writer.raise_failure()
 

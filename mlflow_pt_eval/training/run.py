@@ -103,6 +103,8 @@ class TrainingRun:
 
     def __enter__(self) -> Self:
         session = self._session
+        if session.watch is not None:
+            raise BadInput("this TrainingRun was used already: make a new one, with resume=RUN_ID to go on with it.")
         with leaving(), ExitStack() as stack, preserved_rng():
             session.ranks = stack.enter_context(closing(current()))
             session.watch = stack.enter_context(signals.watching(self._grace_seconds))

@@ -21,6 +21,7 @@ import torch
 from loops import Parts, wrapped
 from torch.utils.data import DataLoader, Dataset
 
+import mlflow_pt_eval as mpe
 from mlflow_pt_eval import signals
 from mlflow_pt_eval.errors import Interrupted
 
@@ -259,6 +260,25 @@ def test_a_signal_that_is_ignored_or_has_another_use_is_left_alone(tmp_path):
         finally:
             faulthandler.unregister(signal.SIGUSR1)
     assert "test_signals.py" in (tmp_path / "stacks").read_text()
+
+
+def test_a_signal_in_a_training_within_a_training_ends_both():
+    """The outer one learns of it by the inner one's exit, which is no error of its own."""
+    outer, inner = (mpe.TrainingRun({"model": torch.nn.Linear(1, 1)}, run_name=name) for name in ("outer", "inner"))
+
+    def train() -> None:
+        with outer:
+            for _ in outer.epochs(2):
+                with inner:
+                    for _ in inner.epochs(2):
+                        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        train()
+    assert ended.value.code == 128 + signal.SIGTERM
+    for run in (outer, inner):
+        found = mlflow.get_run(run.run_id)
+        assert (found.info.status, found.data.tags["pt_eval.interrupted"]) == ("KILLED", "SIGTERM")
 
 
 def launch(tmp_path, place):

@@ -13,6 +13,14 @@ from mlflow_pt_eval.errors import Interrupted
 from mlflow_pt_eval.tracking.runs import Status
 
 
+class SignalExit(SystemExit):
+    """The exit of a process whose training a signal has ended; a training around it knows by it why it ends, too."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
 @dataclass(frozen=True)
 class Ending:
     """An end: the run's status, the signal if one caused it, and the error if one did."""
@@ -40,7 +48,7 @@ def ending_of(error: BaseException | None) -> Ending:
     """Say what the exception that left the block (None: none did) means."""
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return Ending("FINISHED")
-    if isinstance(error, Interrupted):
+    if isinstance(error, Interrupted | SignalExit):
         return Ending("KILLED", error.signum, error)
     if isinstance(error, KeyboardInterrupt):
         return Ending("KILLED", signal.SIGINT, error)
@@ -63,4 +71,4 @@ def leave(signum: int) -> BaseException:
     """
     if hasattr(sys, "ps1") or "ipykernel" in sys.modules:
         return KeyboardInterrupt(f"the training was ended by {signal.Signals(signum).name}")
-    return SystemExit(128 + signum)
+    return SignalExit(signum)

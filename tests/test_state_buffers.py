@@ -237,6 +237,14 @@ def test_what_a_checkpoint_cannot_hold_is_refused(leaf):
         Buffers().copy({"a": [0, {"x": leaf}]})
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+def test_a_nested_tensor_is_refused():
+    """By its place as well: it is strided by name, but has no one shape to make a buffer of."""
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=torch.strided)
+    with pytest.raises(BadInput, match=r"^a\.x is a torch\.Tensor, which a checkpoint cannot hold while it is nested"):
+        Buffers().copy({"a": {"x": nested}})
+
+
 def test_what_holds_itself_is_refused():
     """Not by Python's limit of recursion."""
     live = {}

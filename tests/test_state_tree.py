@@ -509,3 +509,33 @@ def test_an_uninitialised_model_is_refused():
     """It has no weights to capture yet."""
     with pytest.raises(BadInput, match=r"model_state_dict\.weight is a .*UninitializedParameter"):
         captured({"model": nn.LazyLinear(2)})
+
+
+class Sparse:
+    """An object that holds sparse tensors, of which torch has deep copies only for some layouts."""
+
+    def __init__(self, scale):
+        dense = torch.eye(4) * scale
+        self.state = {
+            "csr": dense.to_sparse_csr(),
+            "in": [{"bsr": dense.to_sparse_bsr((2, 2))}],
+            "coo": dense.to_sparse(),
+        }
+
+    def state_dict(self):
+        return self.state
+
+    def load_state_dict(self, state):
+        self.state = state
+
+
+@pytest.mark.filterwarnings("ignore:Sparse (CSR|BSR) tensor support is in beta")
+def test_sparse_tensors_are_restored_and_not_shared():
+    """In any layout, also in containers."""
+    tree, live = captured({"model": nn.Linear(1, 1), "s": Sparse(2)}), Sparse(1)
+    restore_state(tree, {"model": nn.Linear(1, 1), "s": live})
+    assert first_difference(live.state, Sparse(2).state) is None
+    live.state["csr"].values().zero_()
+    live.state["in"][0]["bsr"].values().zero_()
+    restore_state(tree, {"model": nn.Linear(1, 1), "s": live})
+    assert first_difference(live.state, Sparse(2).state) is None

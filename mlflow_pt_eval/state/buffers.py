@@ -172,8 +172,8 @@ class _Copying:
 
     def _tensor(self, source: torch.Tensor, kept: Any) -> tuple[torch.Tensor, _Slot | None]:
         """Return the copy of one tensor, and its buffer: a twin's, the kept one if it fits, or a new one."""
-        if source.layout is not torch.strided or source.is_quantized or source.is_meta:
-            encode_value(source)  # refuses what has no data
+        if source.layout is not torch.strided or source.is_quantized or source.is_meta or source.is_nested:
+            encode_value(source)  # refuses what has no data, or no one shape
             return source.detach().clone().cpu(), None  # rare, so not worth a buffer
         address = source.data_ptr() or id(source)
         seen = self._seen.get(address, ())

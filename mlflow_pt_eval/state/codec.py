@@ -75,6 +75,8 @@ def encode_value(value: Any) -> Any:
     if kind in TENSORS:
         if value.is_meta:
             raise Refused(kind, " without data (it is on the meta device)")
+        if value.is_nested:
+            raise Refused(kind, " while it is nested")
         return value
     form = _FORMS.get(kind)
     if form is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,10 +39,26 @@ def make_plan(name: str, live: Any, saved: Any) -> Plan:
         return _plan_module(name, live, saved)
     if isinstance(live, Optimizer):
         different = list(_optimizer_differences(name, live, saved))
-        return Plan(None if different else copy.deepcopy(saved), different=different)
+        return Plan(None if different else _copied(saved), different=different)
     if isinstance(live, LRScheduler | torch.amp.GradScaler):
         return _plan_by_keys(name, live.state_dict(), saved)
-    return Plan(copy.deepcopy(saved))
+    return Plan(_copied(saved))
+
+
+def _copied(value: Any) -> Any:
+    """Return a deep copy, also of tensors in layouts that torch has no deep copy of."""
+    own = {id(tensor): tensor.detach().clone().requires_grad_(tensor.requires_grad) for tensor in _compressed(value)}
+    return copy.deepcopy(value, own)
+
+
+def _compressed(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in compressed sparse layouts (CSR, BSR …) that stand in containers."""
+    if isinstance(value, torch.Tensor):
+        if value.layout not in (torch.strided, torch.sparse_coo):
+            yield value
+    elif isinstance(value, Mapping | list | tuple | deque):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _compressed(item)
 
 
 def keep_dtypes(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
@@ -74,7 +90,7 @@ def _plan_module(name: str, module: nn.Module, saved: Any) -> Plan:
 
 def _own(key: str, value: Any) -> Any:
     """Return *value* as a module may have it: parameters and buffers are copied by the module, the rest is not."""
-    return copy.deepcopy(value) if key.endswith("_extra_state") or not isinstance(value, torch.Tensor) else value
+    return _copied(value) if key.endswith("_extra_state") or not isinstance(value, torch.Tensor) else value
 
 
 def _misfit(live: Any, saved: Any) -> str:
@@ -93,7 +109,7 @@ def _plan_by_keys(name: str, live: Mapping[str, Any], saved: Mapping[str, Any]) 
     here, there = ({key for key in state if not key.startswith("_")} for state in (live, saved))
     missing = [f"{name}.{key}" for key in sorted(here - there)]
     unexpected = [f"{name}.{key}" for key in sorted(there - here)]
-    return Plan(None if missing or unexpected else copy.deepcopy(saved), missing=missing, unexpected=unexpected)
+    return Plan(None if missing or unexpected else _copied(saved), missing=missing, unexpected=unexpected)
 
 
 def _optimizer_differences(name: str, optimizer: Optimizer, saved: Any) -> Iterator[str]:

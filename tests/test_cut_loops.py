@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -259,3 +260,37 @@ def test_a_run_whose_owner_goes_on_with_it_is_not_taken_for_dead():
     found = client.get_run(given)
     assert (found.info.status, found.data.tags["pt_eval.resumable"]) == ("RUNNING", "false")
     assert "pt_eval.interrupted" not in found.data.tags
+
+
+@pytest.mark.parametrize("how", ["policy", "signal"])
+def test_a_checkpoint_waits_until_gradients_that_are_gathered_are_used(how):
+    """Four batches a step of the optimizer: what is saved is saved after one, also for a signal."""
+
+    def loop(training, ends_at=None):
+        loader = DataLoader(DATA, 5, shuffle=True)
+        with training.open(every=3 if how == "policy" else 100) as run:
+            for _ in run.epochs(2):
+                for inputs, labels in run.batches(loader):
+                    loss = nn.functional.cross_entropy(training.model(inputs), labels) / 4
+                    loss.backward()
+                    if (run.step + 1) % 4 == 0:
+                        training.optimizer.step()
+                        training.optimizer.zero_grad()
+                    run.log_step(train_loss=loss)
+                    if run.step == ends_at and how == "signal":
+                        signal.raise_signal(signal.SIGTERM)
+                    elif run.step == ends_at:
+                        raise Cut
+
+    whole = Training()
+    loop(whole)
+    first = Training()
+    with pytest.raises((Cut, SystemExit)):
+        loop(first, ends_at=13)
+    newest = mlflow.MlflowClient().get_run(first.run.run_id).data.tags["pt_eval.latest_checkpoint"]
+    assert newest == f"epoch=0001-step={16 if how == 'signal' else 12:09d}-partial"
+    second = Training(resume=first.run.run_id)
+    loop(second)
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, second.model.state_dict()[key])
+    assert points(second.run.run_id) == points(whole.run.run_id)

@@ -142,6 +142,7 @@ class TrainingRun:
             self._end(ending)
         finally:
             self._is_over = True
+            self._session.close()
 
     def _end(self, ending: Ending) -> None:
         with leaving(), self._stack, preserved_rng():

@@ -165,11 +165,10 @@ class Verification:
 
 def _doubts(measure: Mapping[str, Any], course: Course) -> Iterator[str]:
     """Say what keeps a resume from being exact in principle, as far as it can be seen."""
-    if course.accumulating:
+    if ends := [span.epoch for span in course.spans if span.end in course.accumulating]:
         yield (
-            f"after {len(course.accumulating)} of {course.steps} batches no optimizer has stepped: gradients that are "
-            "accumulated are not part of a checkpoint. Choose every_n_steps as a multiple of the accumulation; a "
-            "signal in between is not exact."
+            f"{len(ends)} of {len(course.spans)} epochs end without a step of an optimizer: gradients that are "
+            "accumulated over an epoch's end are not part of a checkpoint. Step there, or zero them."
         )
     if measure["keeps_workers"]:
         yield (

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _MOST_TAKEN = 4096  # steps whose metrics wait to be added to the means
 _STEPS_UNTIL_STATE = 2  # optimizers make their state in the first step; the memory for its copies is made ready then
-_LONGEST_ACCUMULATION = 256  # batches that a checkpoint waits for an optimizer's step
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -65,8 +64,7 @@ class Session:
         self.captures = Captures(self.state, self.progress, self._batches)
         self._look_at, self._prefault = _STEPS_UNTIL_STATE, True
         self._logged = -1  # the step of the last `log_step`
-        self._accumulation: Accumulation | None = None
-        self._owed: int | None = None  # since which step a checkpoint waits for an optimizer's step
+        self._accumulation = Accumulation(self.progress)
         self._resumed: Share | None = None  # what to go on from, until its epoch has begun
         self._put_back: Callable[[], object] | None = None  # the state once more, until the batches that are left begin
 
@@ -102,7 +100,7 @@ class Session:
         What has *finished* may be extended; what was cut when it was about to stop has only its end left.
         """
         self._voice, self._append = voice, voice.append
-        self._accumulation = Accumulation(self.state, self.progress)
+        self._accumulation.watch(self.state, waits=not self.ranks.several, says=self.ranks.is_first)
         if not self.ranks.is_first:
             self._batches.hide()
         sharded = self.captures.sharded
@@ -233,38 +231,14 @@ class Session:
         step = self.progress.step
         ask = self.ranks.due(step)
         signum = ask.signum if ask is not None else None if self.ranks.several else signals.pending()
-        ended = signum is not None
-        if (
-            ended
-            or self._owed is not None
-            or (self.plan.saves_inside_epochs and (ask is not None or self._is_due(step)))
-        ):
-            self._owed = (self._owed or step) if self._waits_for_optimizer(step) else None
-            if self._owed is None:
-                self._save(complete=False, must=ended, wait=ended or self.plan.waits)
-                if signum is not None:
-                    raise Interrupted(signum)
+        gathered, ended = self._accumulation, signum is not None
+        is_due = self.plan.saves_inside_epochs and (ask is not None or self._is_due(step))
+        if (ended or gathered.owes or is_due) and gathered.may_save(self.watch):
+            self._save(complete=False, must=ended, wait=ended or self.plan.waits)
+            if signum is not None:
+                raise Interrupted(signum)
         if self.rehearsal is not None:
             self.rehearsal.after_batch(self)
-
-    def _waits_for_optimizer(self, step: int) -> bool:
-        """Say whether a checkpoint is to wait for an optimizer's next step, as the gradients until then are not in it.
-
-        Several processes have agreed on this very step, and what is left of a signal's grace is for the saving.
-        """
-        if self._accumulation is None or not self._accumulation.is_pending():
-            return False
-        watch, since = self.watch, step - (self._owed or step)
-        is_pressed = watch is not None and watch.signum is not None and watch.seconds_left < watch.grace_seconds / 2
-        if not self.ranks.several and not is_pressed and since < _LONGEST_ACCUMULATION:
-            return True
-        if self.ranks.is_first:
-            _log.warning(
-                "the checkpoint at step %d is made between two steps of the optimizer: the gradients gathered since "
-                "the last one are not in it, so that a resume from it is not exact",
-                step,
-            )
-        return False
 
     def _is_due(self, step: int) -> bool:
         """Say whether a policy wants a checkpoint here; what it wants by the time, several processes agree on first."""
@@ -331,8 +305,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of the live objects."""
-        if self._accumulation is not None:
-            self._accumulation.close()
+        self._accumulation.close()
 
     def keep(self, stored: Collection[CheckpointName]) -> set[CheckpointName]:
         """Say which stored checkpoints stay; called from the sending thread."""

@@ -166,6 +166,14 @@ def test_scores_do_not_depend_on_how_the_samples_are_cut(width):
     np.testing.assert_allclose(sizes[0], logits.double().softmax(1).numpy(), rtol=2e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize("width", [16, 17, 100, 1000])
+def test_scores_of_many_classes_are_torchs_softmax(width):
+    """To the last bit, though they are made where the outputs stand."""
+    outputs = torch.randn(300, width, generator=torch.Generator().manual_seed(1)) * 9
+    found = predict(Given(), (outputs, torch.arange(300) % width), outputs="logits")
+    assert torch.equal(torch.from_numpy(found.scores), outputs.softmax(1))
+
+
 def test_one_logit_does_not_depend_on_how_the_samples_are_cut_either():
     """torch's sigmoid of a number depends on where in a tensor the number stands."""
     logits, labels = torch.randn(100_003) * 5, torch.zeros(100_003, dtype=torch.int64)

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
+from mlflow_pt_eval.data.items import batches_of
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
 from mlflow_pt_eval.data.tables import matrix
 from mlflow_pt_eval.errors import BadInput
@@ -90,7 +91,7 @@ class Stream:
     def batches(self) -> Iterator[Batch]:
         """Give every sample once, as the loader does."""
         start = self.offset
-        for raw in self.loader:
+        for raw in batches_of(self.loader):
             inputs, targets = split(raw)
             batch = self._batch(as_inputs(inputs), targets, start)
             start += len(batch.labels)

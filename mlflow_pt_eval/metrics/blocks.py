@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, pairwise
 from typing import TypeVar
 
 from mlflow_pt_eval.errors import BadInput
@@ -39,6 +40,18 @@ def cut(length: int, step: int) -> list[tuple[int, int]]:
     [(0, 2), (2, 4), (4, 5)]
     """
     return [(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def share_out(length: int, most: int) -> list[tuple[int, int]]:
+    """Return as few half-open ranges of at most *most* as cover *length*, as equal as they can be, the longer first.
+
+    >>> share_out(10, 3)
+    [(0, 3), (3, 6), (6, 8), (8, 10)]
+    """
+    parts = -(-length // most)
+    least, longer = divmod(length, parts)
+    sizes = [least + 1] * longer + [least] * (parts - longer)
+    return list(pairwise(accumulate(sizes, initial=0)))
 
 
 def row_blocks(rows: int, columns: int) -> list[tuple[int, int]]:

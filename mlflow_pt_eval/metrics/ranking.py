@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics import curves
-from mlflow_pt_eval.metrics.blocks import cut, run
+from mlflow_pt_eval.metrics.blocks import run, share_out
 from mlflow_pt_eval.metrics.groups import LONG, Groups, Ints, Keys, walk
 from mlflow_pt_eval.metrics.result import Floats, PrecisionRecallCurve, RocCurve
 
@@ -39,7 +39,7 @@ def rank(keys: Keys, positives: Ints, names: tuple[str, ...], *, grid: int | Non
     With a *grid* there are curves, thinned to a step of 1/grid of each axis where they have more points than that.
     """
     rows = max(1, min(64, LONG // keys.shape[1], -(-len(keys) // (2 * threads))))
-    blocks = cut(len(keys), rows)
+    blocks = share_out(len(keys), rows)
 
     def job(block: tuple[int, int]) -> Ranking:
         part = keys[slice(*block)]

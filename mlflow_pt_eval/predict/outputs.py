@@ -167,8 +167,8 @@ class Scores:
             columns = torch.from_numpy(np.ascontiguousarray(block.numpy().T))
             block.numpy()[:] = columns.softmax(0).numpy().T
         else:
-            # Copied back by NumPy: torch would wake its threads for it, which takes longer than the copy.
-            block.numpy()[:] = block.softmax(1).numpy()
+            # In place: torch reads a row whole before it writes it, and a copy back would take as long again.
+            torch.softmax(block, 1, out=block)
 
     def _refuse(self, bad: torch.Tensor, start: int, rule: str) -> None:
         row, column = (int(i) for i in bad.nonzero()[0])

@@ -156,6 +156,32 @@ def watching(grace_seconds: float) -> Iterator[Watch]:
         watch.pass_on()
 
 
+@contextmanager
+def ending_truly() -> Iterator[None]:
+    """Let SIGTERM raise `Interrupted` in the block, for what it has begun to be marked; then it ends the process.
+
+    A handler that is there already stays: a training's watch, or the program's own. Main thread only.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    if not alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL or is_caught(signal.SIGTERM):
+        yield
+        return
+
+    came: list[int] = []
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        raise Interrupted(signum)
+
+    handlers = OwnHandlers(handler, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        handlers.put_back()
+        for signum in came:
+            signal.raise_signal(signum)
+
+
 def _forget() -> None:
     global _current
     _current = None

@@ -320,3 +320,41 @@ def test_ctrl_c_on_mlflow_run_is_one_request_to_end(tmp_path):
     tags = the_run().data.tags
     assert (tags["pt_eval.interrupted"], tags["pt_eval.resumable"]) == ("SIGINT", "true")
     assert tags["pt_eval.latest_checkpoint"] == "epoch=0001-step=000000013-partial"
+
+
+EVALUATING = """
+import sys, time, pathlib
+import torch, mlflow_pt_eval as mpe
+
+def slowly():
+    pathlib.Path("ready").touch()
+    for _ in range(600):
+        time.sleep(0.05)
+        yield torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+
+mpe.evaluate(torch.nn.Identity(), slowly(), outputs="logits")
+"""
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, -signal.SIGINT)])
+def test_an_evaluation_that_a_signal_ends_is_killed(tmp_path, signum, status):
+    """Its run does not stay RUNNING for ever, and the process ends as it would have without it."""
+    process = subprocess.Popen([sys.executable, "-c", EVALUATING], stderr=subprocess.PIPE, text=True)
+    while not Path("ready").exists():
+        time.sleep(0.05)
+    process.send_signal(signum)
+    process.communicate(timeout=120)
+    assert process.returncode == status
+    assert the_run().info.status == "KILLED"
+
+
+def test_a_programs_own_handler_of_sigterm_stays():
+    """An evaluation inside a server, or inside a training, leaves the end to those."""
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda signum, frame: came.append(signum))
+    try:
+        with signals.ending_truly():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [signal.SIGTERM]

@@ -30,6 +30,7 @@ from mlflow_pt_eval.names import (
     TAG_TEST_ACCURACY,
 )
 from mlflow_pt_eval.redaction import redact
+from mlflow_pt_eval.signals import ending_truly
 from mlflow_pt_eval.tracking.datasets import dataset_name, log_inputs
 from mlflow_pt_eval.tracking.registry import tag_version
 from mlflow_pt_eval.tracking.runs import OpenRun, adopt, create_run, finish, get_run, open_run, set_tags
@@ -52,19 +53,21 @@ class RunChoice:
 
 @contextmanager
 def evaluation_run(store: Store, choice: RunChoice, *, training_run_id: str | None = None) -> Iterator[OpenRun]:
-    """Open the run that an evaluation writes to, and end it truly: FINISHED, or FAILED with the reason in a tag.
+    """Open the run that an evaluation writes to, and end it truly: FINISHED, or FAILED with the reason in a tag;
+    KILLED by SIGTERM, too, which then ends the process.
 
     *training_run_id* is its parent where no other is, if that run is still there.
     """
-    with reaching(store, "the evaluation was not begun"):
-        run = _open(store, choice, _present_run(store, training_run_id))
-    try:
-        yield run
-    except BaseException as error:
-        _fail(run, error)
-        raise
-    with reaching(store, f"the evaluation run {run.run_id} was not ended"):
-        finish(run, "FINISHED")
+    with ending_truly():
+        with reaching(store, "the evaluation was not begun"):
+            run = _open(store, choice, _present_run(store, training_run_id))
+        try:
+            yield run
+        except BaseException as error:
+            _fail(run, error)
+            raise
+        with reaching(store, f"the evaluation run {run.run_id} was not ended"):
+            finish(run, "FINISHED")
 
 
 def log_evaluation(

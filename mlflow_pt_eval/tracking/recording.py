@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mlflow_pt_eval.errors import Interrupted, NotFound
+from mlflow_pt_eval.signals import ending_truly
 from mlflow_pt_eval.tracking.runs import finish, get_run, open_run
 from mlflow_pt_eval.tracking.store import Store
 
@@ -19,16 +20,17 @@ def recording(
     Its status after the block: FINISHED, KILLED where a signal ended the block, FAILED for any other exception; the
     status of a run that the caller has put us in stays the caller's.
     """
-    run = open_run(store, kind=kind, experiment_name=_experiment_of(store, beside), run_name=run_name, tags=tags)
-    try:
-        yield run.run_id
-    except (KeyboardInterrupt, Interrupted):
-        finish(run, "KILLED")
-        raise
-    except BaseException:
-        finish(run, "FAILED")
-        raise
-    finish(run, "FINISHED")
+    with ending_truly():
+        run = open_run(store, kind=kind, experiment_name=_experiment_of(store, beside), run_name=run_name, tags=tags)
+        try:
+            yield run.run_id
+        except (KeyboardInterrupt, Interrupted):
+            finish(run, "KILLED")
+            raise
+        except BaseException:
+            finish(run, "FAILED")
+            raise
+        finish(run, "FINISHED")
 
 
 def _experiment_of(store: Store, run_id: str | None) -> str | None:

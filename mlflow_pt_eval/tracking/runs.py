@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Literal
@@ -120,8 +122,23 @@ def create_run(
         experiment_id = store.experiment_id(experiment_name)
     # MLflow notes the address of the git remote, in which there may be a token.
     shown = {key: redact(str(value)) for key, value in resolve_tags(dict(tags)).items()}
-    run = store.client.create_run(experiment_id, tags=shown, run_name=run_name)
+    with _fresh_luck():
+        run = store.client.create_run(experiment_id, tags=shown, run_name=run_name)
     return OpenRun(store, run.info.run_id, experiment_id, owned=True)
+
+
+@contextmanager
+def _fresh_luck() -> Iterator[None]:
+    """Let MLflow draw a run's name from random numbers of its own.
+
+    From the caller's, which a script seeds and which stay as they were, each of its runs would get the same name.
+    """
+    before = random.getstate()
+    random.seed()
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def finish(run: OpenRun, status: Status) -> None:

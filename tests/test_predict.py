@@ -174,6 +174,19 @@ def test_scores_of_many_classes_are_torchs_softmax(width):
     assert torch.equal(torch.from_numpy(found.scores), outputs.softmax(1))
 
 
+@pytest.mark.parametrize("samples", [2, 7, 23, 41, 65, 20_000])
+@pytest.mark.parametrize(
+    ("width", "several"), [(1, False), (2, False), (3, False), (15, False), (16, False), (40, False), (3, True)]
+)
+def test_equal_outputs_are_ties_wherever_they_stand(samples, width, several):
+    """Else a model that says the same of everything would have an AUC beside 0.5, by the order of its samples."""
+    for seed in range(10):
+        row = torch.randn(1, width, generator=torch.Generator().manual_seed(seed)) * 4
+        labels = torch.zeros(samples, width) if several else torch.zeros(samples)
+        scores = predict(Given(), (row.repeat(samples, 1), labels), outputs="logits").scores
+        assert (scores == scores[0]).all()
+
+
 def test_one_logit_does_not_depend_on_how_the_samples_are_cut_either():
     """torch's sigmoid of a number depends on where in a tensor the number stands."""
     logits, labels = torch.randn(100_003) * 5, torch.zeros(100_003, dtype=torch.int64)
@@ -211,12 +224,12 @@ def test_the_task_follows_from_shapes(outputs, labels, wanted, task, columns):
         (torch.zeros(4, 2), [[0, 1]] * 4, {"task": "multiclass"}, "labels of shape .N, K. with 2 outputs are multil"),
         (torch.zeros(4, 3), [0, 1, 3, 0], {}, "label 2 is 3, but the model has 3 outputs"),
         (torch.zeros(4, 3), [0, -1, 2, 0], {}, "label 1 is -1"),
-        (torch.zeros(4), [0, 1, 2, 0], {}, "label 2 is 2, but the model has 2 outputs"),
+        (torch.zeros(4), [0, 1, 2, 0], {}, "label 2 is 2, but the model tells two classes apart, so labels are 0 or 1"),
         (torch.zeros(4, 3, 3), [0, 1, 1, 0], {}, "float32 of shape .4, 3, 3.*must return float scores"),
         (torch.zeros(4, 3, dtype=torch.int64), [0, 1, 1, 0], {}, "int64 of shape"),
         (torch.zeros(4, 3), [0, 1, 1, 0], {"task": "regression"}, "task is 'regression'; it must be one of auto, bi"),
         (torch.zeros(4, 3), [0, 1, 1, 0], {"outputs": "scores"}, "outputs is 'scores'; it must be one of auto, lo"),
-        (torch.zeros(4, 3), [0, 1, 1, 0], {"outputs": "probabilities"}, "sample 0 is 0 in column 0: probabilities"),
+        (torch.zeros(4, 3), [0, 1, 1, 0], {"outputs": "probabilities"}, "sample 0 are all in .0, 1., but add up to 0:"),
         (torch.full((4, 1), 1.5), [0, 1, 1, 0], {"outputs": "probabilities"}, "sample 0 is 1.5 in column 0"),
         (torch.zeros(0, 3), [], {}, "the data .arrays. is empty"),
         (torch.zeros(4, 3), [0, 1, 1, 0], {"device": "gpu"}, "'gpu' is not a device; write cpu, cuda, cuda:1 or auto"),
@@ -263,7 +276,7 @@ class TestOutputsAuto:
     def test_one_row_that_is_none_makes_all_of_them_logits(self, caplog):
         """Also the last of many."""
         given = torch.randn(40_000, 10).softmax(1)
-        given[-1, 0] += 0.01
+        given[-1, 0] = 1.5
         found = predict(Given(), (given, torch.zeros(40_000)))
         assert np.array_equal(found.scores, predict(Given(), (given, torch.zeros(40_000)), outputs="logits").scores)
         assert "taken as logits" in caplog.text
@@ -278,7 +291,14 @@ class TestOutputsAuto:
     def test_multilabel_probabilities_need_not_add_up(self):
         """Each label is a question of its own."""
         given = torch.tensor([[0.9, 0.8], [0.1, 0.2]])
-        assert np.array_equal(predict(Given(), (given, torch.eye(2))).scores, given.numpy())
+        assert np.array_equal(predict(Given(), (given, torch.tensor([[1, 0], [1, 1]]))).scores, given.numpy())
+
+    @pytest.mark.parametrize("probabilities", [X.softmax(1), X[:, :1].sigmoid(), X[:, 0].sigmoid()])
+    def test_stated_logits_that_look_like_probabilities_are_doubted(self, probabilities, caplog):
+        """A second softmax leaves the accuracy, and spoils the log loss and the calibration."""
+        found = predict(Given(), (probabilities, Y % 2), outputs="logits")
+        assert "look like probabilities" in found.notes[-1]
+        assert "look like probabilities" in caplog.text
 
     def test_what_is_stated_is_not_said_again(self, caplog):
         """A stated meaning needs no warning."""
@@ -510,3 +530,56 @@ def test_nothing_is_warned_of(tiny):
         warnings.simplefilter("always")
         predict(tiny, (X.numpy(), Y.numpy()))
     assert said == []
+
+
+class SoftmaxInHalf(nn.Module):
+    """Returns probabilities in half precision, as a model under autocast does."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.dtype = dtype
+
+    def forward(self, x):
+        return x.softmax(1).to(self.dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("outputs", ["auto", "probabilities"])
+@pytest.mark.parametrize("width", [2, 10, 300])
+def test_probabilities_in_half_precision_are_taken_as_what_they_are(dtype, outputs, width):
+    """Their rows add up to 1 less exactly; as logits they would go through a second softmax."""
+    logits = torch.randn(200, width, generator=torch.Generator().manual_seed(1)) * 3
+    found = predict(SoftmaxInHalf(dtype), (logits, torch.arange(200) % width), outputs=outputs)
+    assert found.outputs == "probabilities"
+    assert np.abs(found.scores.sum(axis=1) - 1).max() < 1e-5
+    assert np.abs(found.scores - logits.softmax(1).numpy()).max() < 0.01
+
+
+@pytest.mark.parametrize("outputs", ["auto", "probabilities"])
+def test_what_looks_like_probabilities_and_is_none_is_refused(outputs):
+    """Guessing either way would be a quiet mistake."""
+    nearly = X.softmax(1) * 1.01
+    nearly[7] *= 0.5
+    with pytest.raises(BadInput, match="for sample 0 are all in .0, 1., but add up to 1.01: .*outputs='logits'"):
+        predict(Given(), (nearly, Y), outputs=outputs)
+    assert predict(Given(), (nearly, Y), outputs="logits").outputs == "logits"
+
+
+def test_one_hot_classes_are_not_taken_for_multilabel():
+    """Unless the task says so."""
+    labels = torch.eye(4)[Y]
+    with pytest.raises(BadInput, match="each of the 50 samples has exactly one of 4 labels: .*argmax"):
+        predict(Given(), (X, labels), outputs="logits")
+    assert predict(Given(), (X, labels), outputs="logits", task="multilabel").task == "multilabel"
+
+
+@pytest.mark.parametrize("outputs", [torch.empty(50, 0), X.to_sparse(), X.to("meta")])
+def test_outputs_that_hold_no_plain_numbers_are_refused(outputs):
+    """No column, a sparse tensor, a tensor without values."""
+
+    class Model(nn.Module):
+        def forward(self, x):
+            return outputs
+
+    with pytest.raises(BadInput, match="for 50 samples the model returned float32"):
+        predict(Model(), (X, Y), batch_size=50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from mlflow_pt_eval import signals
 from mlflow_pt_eval.errors import BadInput, Interrupted
+from mlflow_pt_eval.records import improves
 from mlflow_pt_eval.validation import validate
 
 X = torch.randn(50, 4, generator=torch.Generator().manual_seed(3))
@@ -145,6 +147,9 @@ def test_tuples_and_mappings_are_the_models_arguments():
         ([], "gave no sample"),
         ([(torch.zeros(3, 1), torch.zeros(2))], "(3, 1) outputs do not go with (2,) labels"),
         ([torch.zeros(3, 1)], "a batch is a Tensor"),
+        ([(torch.zeros(3, 4), torch.zeros(2))], "(3, 4) outputs do not go with (2,) labels"),
+        ([(torch.zeros(3, 4), ["cat", "dog", "cat"])], "a batch's labels are a list: give numbers, as a tensor"),
+        ([(torch.zeros(3, 4), {"labels": torch.zeros(3)})], "a batch's labels are a dict"),
     ],
 )
 def test_a_loader_that_does_not_fit_is_named(loader, words):
@@ -152,6 +157,88 @@ def test_a_loader_that_does_not_fit_is_named(loader, words):
     with pytest.raises(BadInput) as caught:
         validate(Given(), loader)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels"),
+    [
+        ([[1.0, 0.0], [torch.nan, 0.0]], [0, 0]),
+        ([1.0, torch.nan], [1, 0]),
+        ([[1.0], [torch.nan]], [1, 0]),
+        ([[1.0, -1.0], [torch.nan, -1.0]], [[1.0, 0.0], [0.0, 0.0]]),
+    ],
+)
+def test_a_diverged_model_has_no_accuracy(outputs, labels):
+    """The largest of NaN would be class 0, and NaN above 0 would be no: NaN is never better than another epoch."""
+    outputs, labels = torch.tensor(outputs), torch.tensor(labels)
+    found = validate(Given(), [(outputs[:1], labels[:1]), (outputs[1:], labels[1:])])["val_accuracy"]
+    assert math.isnan(found)
+    assert not improves(found, 0.1, "max")
+    assert found.count == 2
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "words"),
+    [
+        (torch.zeros(4, 3), [0, 1, 2, 3], "labels of batch 1 go from 2 to 3, but the model has 3 outputs: 0 to 2."),
+        (torch.zeros(4, 3), [0, 1, -1, 2], "labels of batch 1 go from -1 to 2, but the model has 3 outputs"),
+        (torch.zeros(4, 3), [0.0, 1.0, torch.nan, 2.0], "labels of batch 1 go from nan to nan"),
+        (
+            torch.zeros(4),
+            [0, 1, 2, 0],
+            "labels of batch 1 go from 0 to 2, but the model has one output a label: 0 or 1.",
+        ),
+        (torch.zeros(4, 1), [0, 1, 2, 0], "labels of batch 1 go from 0 to 2"),
+    ],
+)
+def test_labels_without_an_output_are_refused(outputs, labels, words):
+    """Not counted as wrong."""
+    labels = torch.tensor(labels)
+    with pytest.raises(BadInput, match=words):
+        validate(Given(), [(outputs[:2], labels[:2]), (outputs[2:], labels[2:])])
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int32, torch.float16])
+def test_labels_of_any_dtype_count(dtype):
+    """Also -1 and 1 for one logit."""
+    labels = torch.tensor([0, 1, 1, 0])
+    outputs = nn.functional.one_hot(labels, 3).float()
+    assert validate(Given(), [(outputs, labels.to(dtype))]) == {"val_accuracy": 1.0}
+    assert validate(Given(), [(outputs[:, 1] - 0.5, labels.to(dtype))]) == {"val_accuracy": 1.0}
+    assert validate(Given(), [(outputs[:, 1] - 0.5, labels * 2 - 1)]) == {"val_accuracy": 1.0}
+
+
+def test_arrays_are_taken_as_tensors(tiny):
+    """Of a loader that knows NumPy only, or that leaves labels in a list."""
+    expected = validate(tiny, [(X, Y)], nn.CrossEntropyLoss())
+    arrays = X.numpy().astype(np.float64), Y.numpy()
+    for labels in (arrays[1], arrays[1].astype(np.int32), Y.tolist()):
+        assert validate(tiny, [(arrays[0], labels)], nn.CrossEntropyLoss()) == expected
+        assert validate(tiny, [{"x": arrays[0], "labels": labels}], nn.CrossEntropyLoss()) == expected
+
+
+class Counted(torch.Tensor):
+    """Counts what waits for the device: on one, it would end the queue of its work."""
+
+    waits = 0
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        names = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "nonzero")
+        cls.waits += getattr(function, "__name__", "") in names
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+@pytest.mark.parametrize("criterion", [None, nn.CrossEntropyLoss(), nn.CrossEntropyLoss(weight=torch.ones(3))])
+def test_nothing_is_read_from_the_device_between_batches(criterion):
+    """However many batches there are, as often."""
+    waits = []
+    for batches in (1, 20):
+        Counted.waits = 0
+        pairs = [(X[:, :3].as_subclass(Counted), Y.as_subclass(Counted))] * batches
+        validate(Given(), pairs, criterion)
+        waits.append(Counted.waits)
+    assert waits[0] == waits[1] > 0
 
 
 def test_a_signal_ends_a_validation_between_two_batches(tiny):

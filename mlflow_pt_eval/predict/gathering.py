@@ -20,15 +20,21 @@ from mlflow_pt_eval.data.labels import Labels, check_range
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import Outputs, Task
 from mlflow_pt_eval.predict.forward import Forward
-from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, average, fitting
-from mlflow_pt_eval.predict.outputs import Scores, first_shape, infer_task
+from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, average_of_some, fitting
+from mlflow_pt_eval.predict.outputs import Scores
 from mlflow_pt_eval.predict.ranks import Ranks
+from mlflow_pt_eval.predict.task import first_shape, infer_task
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _SAID: dict[Outputs, str] = {
     "logits": "the model's outputs were taken as logits, since they are not all probabilities; outputs= states it",
     "probabilities": "the model's outputs were taken as probabilities, since all of them could be; outputs= states it",
 }
+_DOUBTFUL = (
+    "the model's outputs look like probabilities, but were stated to be logits, so that they went through a softmax or "
+    "sigmoid once more; if they are probabilities, give outputs='probabilities'"
+)
 _CHECKED_TOGETHER = 32  # batches whose labels are looked at in one go
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -71,8 +77,9 @@ class Gathered:
     ) -> None:
         self._data, self._device, self._ranks = data, device, ranks
         self._task, self._outputs = task, outputs
-        self._loss = None if criterion is None else AverageLoss(criterion)
+        self._loss = None if criterion is None else AverageLoss(criterion, start=data.offset)
         self._scores: Scores | None = None
+        self._dtype = torch.float32
         self._labels: list[Labels] = []
         self._checked = self._checked_samples = 0  # of these
         self._notes = list(data.notes)
@@ -104,8 +111,15 @@ class Gathered:
             self._check_labels(self._scores.n_classes)
         self._scores.add(scores, rows.stop - rows.start)
         if self._loss is not None:
-            targets = batch.targets[rows].to(self._device, non_blocking=True)
-            self._loss.add(scores, fitting(targets, scores))
+            self._loss.add(scores, self._targets(self._loss, batch, rows, scores))
+
+    def _targets(self, loss: AverageLoss, batch: Batch, rows: slice, scores: torch.Tensor) -> torch.Tensor:
+        """Return the labels for a criterion: as the data has them, or, for one of classes, as they were read."""
+        targets = batch.targets[rows]
+        if loss.form == "classes" and targets.shape != scores.shape:
+            targets = torch.from_numpy(batch.labels[rows])
+        targets = targets.to(self._device, non_blocking=True)
+        return targets if loss.form == "classes" else fitting(targets, scores)
 
     def _check_labels(self, n_classes: int) -> None:
         """Refuse a label of a stream that the model has no output for, among those not looked at yet."""
@@ -118,7 +132,10 @@ class Gathered:
     def _start(self, scores: torch.Tensor, labels: Labels) -> Scores:
         width = 1 if scores.ndim == 1 else scores.shape[1]
         task = infer_task(self._task, scores, labels)
-        begun = Scores(task, self._outputs, width, self._data.n_samples, hold=self._ranks is not None)
+        self._dtype = scores.dtype
+        begun = Scores(
+            task, self._outputs, width, self._data.n_samples, dtype=scores.dtype, hold=self._ranks is not None
+        )
         if isinstance(self._data, Arrays):
             check_range(self._data.labels, begun.n_classes, start=self._data.offset)
         return begun
@@ -131,12 +148,12 @@ class Gathered:
         return self._predictions(self._begun(), self._own_labels(), loss)
 
     def _joined(self, ranks: Ranks) -> Predictions:
-        width, task = self._form(ranks)
+        width, task, dtype = self._form(ranks)
         raw = ranks.gather(torch.empty(0, width) if self._scores is None else self._scores.raw())
         columns = (width,) if task == "multilabel" else ()
         labels = ranks.gather(torch.from_numpy(self._own_labels().reshape(-1, *columns))).numpy()
         loss = None if self._loss is None else ranks.gather(self._loss.parts())
-        scores = Scores(task, self._outputs, width, len(raw), hold=True)
+        scores = Scores(task, self._outputs, width, len(raw), dtype=dtype, hold=True)
         scores.add(raw, len(raw))
         return self._predictions(scores, labels, loss)
 
@@ -145,13 +162,15 @@ class Gathered:
             return self._data.labels
         return np.concatenate(self._labels) if self._labels else np.empty(0, np.int64)
 
-    def _form(self, ranks: Ranks) -> tuple[int, Task]:
-        """Return rank 0's width and task: another rank's share may be empty, its own only if all are."""
-        mine = [0, 0] if self._scores is None else [self._scores.width, TASKS.index(self._scores.task)]
-        width, number = ranks.from_first(torch.tensor(mine)).tolist()
+    def _form(self, ranks: Ranks) -> tuple[int, Task, torch.dtype]:
+        """Return rank 0's width, task and type: another rank's share may be empty, its own only if all are."""
+        mine = [0, 0, 0]
+        if self._scores is not None:
+            mine = [self._scores.width, TASKS.index(self._scores.task), DTYPES.index(self._dtype)]
+        width, task, dtype = ranks.from_first(torch.tensor(mine)).tolist()
         if not width:
             self._begun()
-        return width, TASKS[number]
+        return width, TASKS[task], DTYPES[dtype]
 
     def _begun(self) -> Scores:
         if self._scores is None:
@@ -160,10 +179,13 @@ class Gathered:
 
     def _predictions(self, scores: Scores, labels: Labels, loss: torch.Tensor | None) -> Predictions:
         finished = scores.finish()
-        if self._outputs == "auto":
-            self._notes.append(_SAID[scores.outputs])
+        if scores.task == "multilabel" and self._task == "auto":
+            _refuse_one_hot(labels)
+        said = _SAID[scores.outputs] if self._outputs == "auto" else _DOUBTFUL if scores.doubtful else None
+        if said is not None:
+            self._notes.append(said)
             if self._ranks is None or self._ranks.is_first:
-                _log.warning(self._notes[-1])
+                _log.warning(said)
         return Predictions(
             labels=labels,
             scores=finished,
@@ -171,6 +193,15 @@ class Gathered:
             outputs=scores.outputs,
             data_name=self._data.name,
             seconds=time.perf_counter() - self._begin,
-            loss=None if loss is None else average(loss),
+            loss=None if loss is None else average_of_some(loss),
             notes=tuple(self._notes),
+        )
+
+
+def _refuse_one_hot(labels: Labels) -> None:
+    """Refuse classes that are written as rows of one 1: taken for multilabel, every number would be of another task."""
+    if len(labels) > 1 and labels.shape[1] > 1 and (labels.sum(axis=1) == 1).all():
+        raise BadInput(
+            f"each of the {len(labels)} samples has exactly one of {labels.shape[1]} labels: if these are classes, "
+            "one-hot, give their numbers (labels.argmax(axis=1)); if not, task='multilabel' (--task multilabel)."
         )

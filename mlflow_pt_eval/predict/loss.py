@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import nn
 
-Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.predict.criteria import Criterion, Form, Known, known
+
+__all__ = ["AverageLoss", "Criterion", "average", "average_of_some", "fitting"]
 
 
 class AverageLoss:
@@ -16,26 +17,46 @@ class AverageLoss:
 
     By the criterion's `reduction`: a "mean" counts with what it was divided by (the samples; for cross-entropy with
     class weights or ignored labels their total weight), a "sum" is divided by all samples at the end, "none" is
-    averaged over its elements. A criterion without `reduction` that gives one number is taken to give a mean.
+    averaged over its elements. All of that is read from a module, from a function of torch, and from the keywords
+    of a `functools.partial`. Any other callable without `reduction` that gives one number is taken to give a mean
+    over the samples: what it weighs them with inside (a module around a weighted cross-entropy) cannot be known.
+
+    Outputs in half precision are compared in float32. A cross-entropy of torch gets labels that are whole numbers as
+    int64 (N,); another loss of torch gets them, where there is one for each output, in the outputs' shape and, whole
+    numbers, dtype; what the user wrote gets them as they are. *start* is the first sample's number, for messages.
+    Errors: BadInput for what cannot be called or returns no number, and where the criterion fails.
     """
 
-    def __init__(self, criterion: Criterion) -> None:
-        self._criterion = criterion
-        self._reduction = getattr(criterion, "reduction", "mean")
+    def __init__(self, criterion: Criterion, *, start: int = 0) -> None:
+        self._known = known(criterion)
+        self._seen = start
         self._sums: list[torch.Tensor] = []
         self._weights: list[int | torch.Tensor] = []
 
+    @property
+    def of_classes(self) -> bool:
+        """Whether it is a cross-entropy or NLL: labels of the outputs' shape are then probabilities of classes."""
+        return self._known.classes
+
+    @property
+    def form(self) -> Form:
+        """The form in which it wants its labels."""
+        return self._known.form
+
     @torch.no_grad()
     def add(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """Take a batch: *outputs* and *targets* as the criterion wants them."""
-        value = self._criterion(outputs, targets).detach().double()
-        weight: int | torch.Tensor = value.numel() if value.ndim else _samples(targets)
-        if value.ndim:
-            value = value.sum()
-        elif self._reduction != "sum":
-            weight = _divisor(self._criterion, targets)
+        """Take the next samples: *outputs* and *targets* as the model and the data have them."""
+        samples = _samples(targets)
+        outputs, targets = self._known.fit(outputs, targets)
+        value = self._known.value(outputs, targets, self._seen, samples).detach().double()
+        weight: int | torch.Tensor = samples
+        if value.ndim or self._known.reduction == "none":
+            value, weight = value.sum(), value.numel()
+        elif self._known.reduction != "sum":
+            weight = _divisor(self._known, targets, samples)
             # A mean over nothing is NaN, and counts for nothing.
             value = torch.where(weight > 0, value * weight, 0.0) if isinstance(weight, torch.Tensor) else value * weight
+        self._seen += samples
         self._sums.append(value)
         self._weights.append(weight)
 
@@ -63,6 +84,13 @@ def average(parts: torch.Tensor) -> float:
     return value / weight if weight else math.nan
 
 
+def average_of_some(parts: torch.Tensor) -> float:
+    """Return the `average`; BadInput where nothing counted, which would look like a diverged model."""
+    if not parts[:, 1].any():
+        raise BadInput("the criterion counted no label: all of them are ignored, or of classes with the weight 0.")
+    return average(parts)
+
+
 def fitting(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     """Give whole-number labels the outputs' dtype and shape where there is one a score: what BCE criteria want."""
     if targets.numel() == outputs.numel() and not targets.is_floating_point():
@@ -70,10 +98,10 @@ def fitting(targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
     return targets
 
 
-def _divisor(criterion: Criterion, targets: torch.Tensor) -> int | torch.Tensor:
+def _divisor(criterion: Known, targets: torch.Tensor, samples: int) -> int | torch.Tensor:
     """Return what a criterion that gives a mean has divided by, in samples or in class weights."""
-    if not isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss) or targets.is_floating_point():
-        return _samples(targets)
+    if not criterion.classes or targets.is_floating_point():
+        return samples
     counted = targets != criterion.ignore_index
     if criterion.weight is None:
         return counted.sum()

@@ -1,4 +1,4 @@
-"""What a model's outputs mean: the task by shapes, logits or probabilities by values, and the scores they give."""
+"""A model's outputs, logits or probabilities by their values, and the scores they give."""
 
 from __future__ import annotations
 
@@ -8,53 +8,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mlflow_pt_eval.data.labels import Labels
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import Outputs, Task
+from mlflow_pt_eval.predict.activations import activate
 
 # Rows are worked on in aligned blocks of this many numbers, which a core's cache holds: whatever the batches were,
 # the same rows go through the same instructions, so that the scores are the same to the last bit.
 _BLOCK = 1 << 17
-_VECTOR = 16  # torch's softmax over fewer numbers than a register holds is scalar: across the rows it is 15 x faster
 # How far rounding may take probabilities above 1, and a row's sum from 1 (as far as scikit-learn's log_loss allows).
 _ABOVE, _SUM = 1e-6, float(np.sqrt(np.finfo(np.float32).eps))
-
-
-def first_shape(scores: torch.Tensor, labels: Labels) -> torch.Tensor:
-    """Check the first batch's scores; a model that squeezes a batch of one gets its first dimension back."""
-    if len(labels) == 1 and (scores.ndim == 0 or (scores.ndim == 1 and len(scores) > 1)):
-        scores = scores.reshape(1, -1)
-    if scores.ndim not in (1, 2) or len(scores) != len(labels) or not scores.is_floating_point():
-        kind = str(scores.dtype).removeprefix("torch.")
-        raise BadInput(
-            f"for {len(labels)} samples the model returned {kind} of shape {tuple(scores.shape)}: "
-            "it must return float scores of shape (N, K), or (N,) or (N, 1) for one logit."
-        )
-    return scores
-
-
-def infer_task(wanted: Task | Literal["auto"], scores: torch.Tensor, labels: Labels) -> Task:
-    """Return the task: labels (N, K) are multilabel; one output, or two, is binary; more is multiclass.
-
-    *wanted* ("auto" for the rule alone) chooses multiclass for two outputs; BadInput where it does not fit.
-    """
-    width = 1 if scores.ndim == 1 else scores.shape[1]
-    if labels.ndim == 2:
-        if labels.shape[1] != width:
-            raise BadInput(
-                f"labels of shape (N, {labels.shape[1]}) are multilabel, but the model has {width} outputs; "
-                "give classes as (N,), or a model with one output a label."
-            )
-        fits: tuple[Task, ...] = ("multilabel",)
-    else:
-        fits = ("binary",) if width == 1 else ("binary", "multiclass") if width == 2 else ("multiclass",)
-    if wanted == "auto":
-        return fits[0]
-    for task in fits:
-        if task == wanted:
-            return task
-    shape = "(N, K)" if labels.ndim == 2 else "(N,)"
-    raise BadInput(f"task is {wanted!r}, but labels of shape {shape} with {width} outputs are {' or '.join(fits)}.")
+_MANY = 20  # numbers that are all in [0, 1] hardly by chance
+_NEARLY = 0.02  # where most rows' sums are so close to 1, all numbers being in [0, 1], they are hardly logits
 
 
 class Scores:
@@ -63,19 +27,29 @@ class Scores:
     Softmax for classes, sigmoid for one logit (giving the columns 1 - p and p) and for multilabel; nothing for
     probabilities. With *outputs* "auto" they are probabilities only if every value is in [0, 1] and, for classes,
     every row adds up to 1; that is known at the end.
-    With *hold* everything stays raw until `finish`.
+    *dtype* is what the model computes in: of half precision, probabilities may add up to 1 less exactly. With *hold*
+    everything stays raw until `finish`.
     Errors: BadInput with the sample's number and the value for NaN, infinities, and what is no probability.
     """
 
     def __init__(
-        self, task: Task, outputs: Outputs | Literal["auto"], width: int, capacity: int | None, *, hold: bool = False
+        self,
+        task: Task,
+        outputs: Outputs | Literal["auto"],
+        width: int,
+        capacity: int | None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        hold: bool = False,
     ) -> None:
         self.task, self.width = task, width
         self._known: Outputs | None = None if outputs == "auto" else outputs
         self._columns = 2 if width == 1 else width
         self._allocate(capacity or 1024)
         self._rows, self._hold = max(1, _BLOCK // self._columns), hold
+        self._rounding = max(_SUM, torch.finfo(dtype).eps)
         self._filled = self._settled = 0
+        self.doubtful = False  # whether what was stated to be logits looks like probabilities
 
     @property
     def outputs(self) -> Outputs:
@@ -115,7 +89,15 @@ class Scores:
             self._settle(self._filled)
         if self.outputs == "probabilities" and self.width == 1:
             torch.sub(1.0, self._array[:, 1], out=self._array[:, 0])
+        elif self.outputs == "probabilities" and self._rounding > _SUM and self.task != "multilabel":
+            self._add_up_to_one()
         return self._array[: self._filled].numpy()
+
+    def _add_up_to_one(self) -> None:
+        """Take from the scores what rounding to half precision has left over, with which no metric would take them."""
+        scores = self._array[: self._filled].numpy()
+        for start in range(0, self._filled, self._rows):
+            scores[start : start + self._rows] /= scores[start : start + self._rows].sum(axis=1, keepdims=True)
 
     def _settle_whole_blocks(self) -> None:
         while self._filled - self._settled >= self._rows:
@@ -141,34 +123,43 @@ class Scores:
             squares = flat @ flat
         if not np.isfinite(squares) and (bad := ~raw.isfinite()).any():
             self._refuse(bad, begin, "every output must be finite")
-        if self._known != "logits" and (bad := self._improbable(raw)).any():
-            if self._known == "probabilities":
-                self._refuse(bad, begin, "probabilities are in [0, 1] and add up to 1; or are these logits?")
+        if self._known == "logits" and not begin:
+            self.doubtful = self._look_like_probabilities(raw)
+        if self._known != "logits" and not self._could_be_probabilities(raw, begin):
             self._known, begin = "logits", 0
         if self._known == "logits":
             for start in range(begin, end, self._rows):
-                self._activate(slice(start, min(end, start + self._rows)))
+                rows = slice(start, min(end, start + self._rows))
+                activate(self._array[rows], self.task, one_logit=self.width == 1)
 
-    def _improbable(self, raw: torch.Tensor) -> torch.Tensor:
-        bad = (raw < 0) | (raw > 1 + _ABOVE)
-        if self.task != "multilabel" and self.width > 1:
-            bad |= ((raw.sum(1) - 1).abs() > _SUM)[:, None]
-        return bad
+    def _look_like_probabilities(self, raw: torch.Tensor) -> bool:
+        """Say so of outputs that were stated to be logits."""
+        if raw.min() < 0 or raw.max() > 1 + _ABOVE:
+            return False
+        if self.task == "multilabel" or self.width == 1:
+            return raw.numel() >= _MANY
+        return bool(((raw.sum(1) - 1).abs() <= self._rounding).all())
 
-    def _activate(self, rows: slice) -> None:
-        block = self._array[rows]
-        if self.width == 1:
-            logits = block[:, 1].clone()
-            block[:, 0], block[:, 1] = (-logits).sigmoid(), logits.sigmoid()
-        elif self.task == "multilabel":
-            block.copy_(block.sigmoid())
-        elif self.width < _VECTOR:
-            # Transposed by NumPy, whose copies of few columns are three times as fast as torch's.
-            columns = torch.from_numpy(np.ascontiguousarray(block.numpy().T))
-            block.numpy()[:] = columns.softmax(0).numpy().T
-        else:
-            # In place: torch reads a row whole before it writes it, and a copy back would take as long again.
-            torch.softmax(block, 1, out=block)
+    def _could_be_probabilities(self, raw: torch.Tensor, start: int) -> bool:
+        """Say so of outputs from sample *start* on; BadInput where they had to be, or look like it and are not."""
+        outside = (raw < 0) | (raw > 1 + _ABOVE)
+        if outside.any():
+            if self._known == "probabilities":
+                self._refuse(outside, start, "probabilities are in [0, 1]; for logits, give outputs='logits'")
+            return False
+        if self.task == "multilabel" or self.width == 1:
+            return True
+        sums = raw.sum(1)
+        off = (sums - 1).abs()
+        if not (off > self._rounding).any():
+            return True
+        if self._known == "probabilities" or (off > _NEARLY).double().mean() < 0.5:
+            row = int((off > self._rounding).nonzero()[0])
+            raise BadInput(
+                f"the model's outputs for sample {start + row} are all in [0, 1], but add up to {float(sums[row]):g}: "
+                "probabilities add up to 1; for logits, give outputs='logits' (--outputs logits)."
+            )
+        return False
 
     def _refuse(self, bad: torch.Tensor, start: int, rule: str) -> None:
         row, column = (int(i) for i in bad.nonzero()[0])

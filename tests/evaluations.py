@@ -36,7 +36,19 @@ def evaluation(
     logits[np.arange(samples), labels] += skill
     scores = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     task: Any = "binary" if classes == 2 else "multiclass"
-    return described(evaluate_scores(labels, scores, task=task, class_names=names, micro=classes < 50, bootstrap=20))
+    evaluated = described(evaluate_scores(labels, scores, task=task, micro=classes < 50, bootstrap=100))
+    return evaluated if names is None else renamed(evaluated, names)
+
+
+def renamed(evaluated: Evaluation, names: Sequence[str]) -> Evaluation:
+    """Name the classes afterwards: stored evaluations may hold names that are refused today."""
+
+    def named(parts: Sequence[Any]) -> Any:
+        return tuple(replace(part, name=names[int(part.name)]) for part in parts)
+
+    curves = evaluated.curves
+    curves = replace(curves, roc=named(curves.roc), precision_recall=named(curves.precision_recall))
+    return replace(evaluated, class_names=tuple(names), per_class=named(evaluated.per_class), curves=curves)
 
 
 def multilabel(labels: int, *, samples: int = 300) -> Evaluation:
@@ -44,7 +56,7 @@ def multilabel(labels: int, *, samples: int = 300) -> Evaluation:
     random = np.random.default_rng(0)
     truth = random.random((samples, labels)) < np.linspace(0.1, 0.5, labels)
     scores = np.clip(random.normal(0.35 + 0.3 * truth, 0.2), 0, 1)
-    return described(evaluate_scores(truth.astype(np.int64), scores, task="multilabel", bootstrap=20))
+    return described(evaluate_scores(truth.astype(np.int64), scores, task="multilabel", bootstrap=100))
 
 
 def described(evaluated: Evaluation) -> Evaluation:

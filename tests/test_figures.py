@@ -24,14 +24,16 @@ from PIL import Image
 from mlflow_pt_eval import figures
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.figures import tint
+from mlflow_pt_eval.figures.captions import class_captions, label_captions
 from mlflow_pt_eval.figures.cells import CellText
+from mlflow_pt_eval.figures.comparison import SHOWN
 from mlflow_pt_eval.figures.confusion_pairs import most_confused
-from mlflow_pt_eval.figures.labels import display_names
+from mlflow_pt_eval.figures.labels import display_names, some_names
 from mlflow_pt_eval.figures.magnifier import corner_size
 from mlflow_pt_eval.figures.style import widest
 from mlflow_pt_eval.figures.thinning import as_steps, thin_envelope, thin_monotone
 from mlflow_pt_eval.metrics import Evaluation, auc_band
-from mlflow_pt_eval.metrics.result import Curves
+from mlflow_pt_eval.metrics.result import Curves, RocCurve
 
 Draw = Callable[[Evaluation, "Axes | None"], Figure]
 
@@ -137,6 +139,35 @@ def test_a_notebook_that_trims_a_figure_cuts_no_text(draw: Draw) -> None:
     assert height - box.y0 >= bottom - 0.02
 
 
+def crowded() -> dict[str, Evaluation]:
+    """Evaluations whose texts need all the room that there is: long names, large numbers, few labels, many."""
+    long = [f"a golden retriever with a long name {k} dog" for k in range(60)]
+    great = evaluation(50, names=long[:50])
+    return {
+        **HARD,
+        **{f"{count} long names": evaluation(count, names=long[:count]) for count in (2, 20, 21, 60)},
+        "50 long names, millions": replace(great, confusion=great.confusion * 1_234_567),
+        "three labels": multilabel(3),
+        "a class of almost all": replace(evaluation(20), confusion=np.diag([99_999] * 20) + 1),
+    }
+
+
+@every_figure
+@pytest.mark.parametrize("case", crowded().values(), ids=crowded().keys())
+def test_no_text_leaves_the_canvas(draw: Draw, case: Evaluation) -> None:
+    """Whatever is written is inside the figure, to the last letter."""
+    figure = draw(case, None)
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    written = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    for text in [*written, *(texts for texts in figure.findobj(CellText) if texts.cells)]:
+        box = text.get_window_extent(figure.canvas.get_renderer())
+        said = text.get_text() if isinstance(text, Text) else [cell.text for cell in text.cells]
+        assert min(box.x0, box.y0) >= 0, said
+        assert box.x1 <= width, said
+        assert box.y1 <= height, said
+
+
 # --- bytes -----------------------------------------------------------------------------------
 def test_a_png_holds_pixels_only() -> None:
     """No date, no version, no text: nothing that would differ between two machines' files."""
@@ -216,6 +247,49 @@ def test_the_most_frequent_confusions_are_named() -> None:
     assert most_confused(np.diag([3, 3])) == []
 
 
+@pytest.mark.parametrize("ramp", ["Blues", "Oranges"])
+def test_ink_has_the_higher_contrast_on_every_cell(ramp: str) -> None:
+    """White or dark, whichever WCAG's ratio prefers, and it is never below 3.8."""
+    for color in tint.ramp(ramp):
+        light = 0.05 + float(tint.LUMINANCE @ tint.linear()[color])
+        ratios = {"white": 1.05 / light, "#1f2933": light / (tint.DARKEST + 0.05)}
+        assert tint.on(color) == max(ratios, key=lambda ink: ratios[ink])
+        assert max(ratios.values()) > 3.8
+
+
+def test_one_wide_number_leaves_the_others_their_size() -> None:
+    """Of counts only those that would make all small are compact."""
+    matrix = np.full((10, 10), 17)
+    matrix[0, 0] = 257_012
+    said = said_in(figures.confusion_matrix(replace(evaluation(10), confusion=matrix))).split("\n")
+    assert "257k" in said
+    assert said.count("17") == 99
+
+
+def test_a_confused_class_is_told_from_every_other() -> None:
+    """A cut name that could be another class's, listed or not, has its index, and the pair says both."""
+    names = tuple("golden retriever" + " with more words" * 3 + f" {k} dog" for k in range(30))
+    matrix = np.diag(np.full(30, 9))
+    matrix[29, 0] = 5
+    named = figures.confusion_matrix(replace(evaluation(30), confusion=matrix, class_names=names))
+    assert "· 29 → 0" in said_in(named)
+    short = some_names(names, [9, 29], 80, 9)
+    assert all(label.endswith(f"#{k}") for k, label in short.items())
+    assert widest(short.values(), 9) <= 80
+    assert some_names(["ant", "bee"], [1], 80, 9) == {1: "bee"}
+
+
+@pytest.mark.parametrize("classes", [30, 60])
+def test_names_that_are_indices_are_not_said_twice(classes: int) -> None:
+    """Where class 29 is named 29 there is nothing to add."""
+    matrix = np.diag(np.full(classes, 9))
+    matrix[29, 0] = 5
+    said = said_in(figures.confusion_matrix(replace(evaluation(classes), confusion=matrix)))
+    assert "29 → 0" in said
+    assert "· 29" not in said
+    assert "with indices" not in said
+
+
 # --- curves ----------------------------------------------------------------------------------
 def stairs(values: list[int]) -> np.ndarray:
     """Return an ascending curve over [0, 1] from steps."""
@@ -277,6 +351,99 @@ def test_a_binary_roc_curve_says_its_area_in_words_and_marks_two_thresholds() ->
     assert f"best F1 {table.f1[table.best_f1_index]:.4f}" in said
     marks = {tuple(line.get_xydata()[0]) for line in figure.axes[0].lines if len(line.get_xdata()) == 1}
     assert marks == {(table.fpr[k], table.tpr[k]) for k in (table.youden_index, table.best_f1_index)}
+
+
+def marks_in(axes: Axes) -> list[tuple[float, float]]:
+    return [tuple(line.get_xydata()[0]) for line in axes.lines if len(line.get_xdata()) == 1]
+
+
+def with_points(evaluated: Evaluation, youden: int, best: int) -> Evaluation:
+    """Return an evaluation whose two marked thresholds are those rows."""
+    table = evaluated.curves.thresholds
+    assert table is not None
+    moved = replace(table, youden_index=youden, best_f1_index=best)
+    return replace(evaluated, curves=replace(evaluated.curves, thresholds=moved))
+
+
+def test_one_point_has_one_mark() -> None:
+    """The best J and the best F1 at one threshold are one entry; apart, neither hides the other."""
+    both = figures.roc_curve(with_points(evaluation(2, skill=1.2), 20, 20))
+    assert len(marks_in(both.axes[0])) == 1
+    assert said_in(both).count("at threshold") == 1
+    apart = figures.roc_curve(with_points(evaluation(2, skill=1.2), 20, 21))
+    ring, diamond = (line for line in apart.axes[0].lines if len(line.get_xdata()) == 1)
+    assert ring.get_markerfacecolor() == "none"
+    assert ring.get_markersize() > diamond.get_markersize()
+
+
+def test_no_threshold_is_marked_where_none_beats_chance() -> None:
+    """A classifier that is worse than chance has no best threshold."""
+    figure = figures.roc_curve(evaluation(2, skill=-60.0))
+    assert "no threshold beats chance" in said_in(figure)
+    assert marks_in(figure.axes[0]) == []
+
+
+def test_the_macro_average_says_its_band_and_interval() -> None:
+    """As the one curve of a binary task does."""
+    evaluated = evaluation(5)
+    low, high = evaluated.intervals["roc_auc_macro"]
+    said = said_in(figures.roc_curve(evaluated)).split("\n")
+    assert auc_band(evaluated.metrics["roc_auc_macro"]) in said
+    assert f"95 % {low:.4f} to {high:.4f}" in said
+
+
+def roc(name: str, *corners: tuple[float, float]) -> RocCurve:
+    x, y = np.array([(0.0, 0.0), *corners, (1.0, 1.0)]).T
+    return RocCurve(name, x, y, np.linspace(1, 0, len(x)), float(np.trapezoid(y, x)))
+
+
+def test_an_enlargement_covers_no_curve_and_repeats_the_marks() -> None:
+    """One that comes into its place, of the bundle as well, is worth more; marked points are in both."""
+    good = [roc(str(k), (0.01, 0.9), (0.02, 0.97)) for k in range(11)]
+    base = evaluation(12)
+    clear = replace(base, curves=Curves(roc=(*good, roc("11", (0.01, 0.95), (0.03, 0.98)))))
+    assert len(figures.roc_curve(clear).axes) == 2
+    dipping = roc("11", (0.004, 0.6), (0.4, 0.6), (0.4, 1.0), (0.9, 1.0))
+    assert len(figures.roc_curve(replace(base, curves=Curves(roc=(*good, dipping)))).axes) == 1
+    binary = evaluation(2, samples=2000, skill=3.0)
+    marked, enlarged = figures.roc_curve(binary).axes
+    assert marks_in(enlarged) == marks_in(marked) != []
+
+
+def test_classes_without_a_curve_are_counted() -> None:
+    """What is absent from the data is not left out silently, whatever the number of classes."""
+    for classes, samples in ((8, 5), (60, 25)):
+        evaluated = evaluation(classes, samples=samples)
+        absent = classes - len(evaluated.curves.roc)
+        assert absent > 0
+        for draw in (figures.roc_curve, figures.precision_recall_curve):
+            assert f"{absent} absent" in said_in(draw(evaluated)).split("\n")
+
+
+def test_a_perfect_curve_is_not_among_the_lowest() -> None:
+    """Of thirty areas of 1 none is the lowest."""
+    for draw in (figures.roc_curve, figures.precision_recall_curve):
+        said = said_in(draw(evaluation(30, skill=60.0)))
+        assert "The lowest" not in said
+        assert "all 30 classes" in said
+
+
+def test_like_baselines_are_one_entry() -> None:
+    """Balanced classes have one baseline, others a mark each."""
+    curves = evaluation(4).curves
+    for shares, entry in (((0.25,) * 4, "about 25 %"), ((0.1, 0.2, 0.3, 0.4), "each curve's baseline,")):
+        parts = zip(curves.precision_recall, shares, strict=True)
+        changed = tuple(replace(curve, prevalence=share) for curve, share in parts)
+        said = said_in(figures.precision_recall_curve(replace(evaluation(4), curves=Curves(precision_recall=changed))))
+        assert entry in said
+
+
+def test_metrics_that_find_no_room_are_counted() -> None:
+    """A comparison of many models shows fewer metrics and says where the rest is."""
+    keys = len([key for key in SHOWN if key in HARD["binary"].metrics])
+    drawn = figures.metric_comparison({f"version {k}": HARD["binary"] for k in range(30)})
+    assert f"{keys - said_in(drawn).count('version 29')} more metrics are in comparison.csv" in said_in(drawn)
+    assert "more metric" not in said_in(figures.metric_comparison({"one": HARD["binary"]}))
 
 
 def test_up_to_ten_classes_are_told_apart_and_more_are_a_bundle() -> None:
@@ -388,6 +555,33 @@ def test_images_of_every_layout_are_shown() -> None:
     ]
     assert all(figures.is_image(image) for image in images)
     assert len(figures.png_bytes(figures.image_grid(images, ["a\nb\nc\nd", *HOSTILE[:5]]))) < 300_000
+
+
+def test_each_channel_of_a_normalised_image_is_stretched_for_itself() -> None:
+    """Colours that were shifted and scaled apart come back."""
+    picture = np.random.default_rng(0).integers(0, 256, (3, 16, 16))
+    picture[:, 0, 0], picture[:, 0, 1] = 0, 255
+    mean, scale = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    normalised = (picture / 255 - mean[:, None, None]) / scale[:, None, None]
+    whole, shifted = (figures.rgba(figures.image_grid([image], [""])) for image in (picture / 255, normalised))
+    assert np.array_equal(whole, shifted)
+
+
+def test_a_caption_says_which_class_is_meant() -> None:
+    """Names that are cut, that no typeface has or that hold a line's end stay apart, on their own lines."""
+    names = ["猫", "two\nlines", "b" * 60 + "1", "b" * 60 + "2"]
+    plain = class_captions(["cat", "dog"], [1], [0], [0.48], [2293])
+    assert plain == ["said dog, 48 %\nis cat\n# 2293"]
+    captions = class_captions(names, [0, 1, 2], [3, 3, 3], [0.5, 0.999, 0.5], [7, 8, 9])
+    lines = [caption.split("\n") for caption in captions]
+    assert [len(parts) for parts in lines] == [3, 3, 3]
+    assert lines[0][0] == "said class 0"
+    assert lines[1] == ["said two lines", lines[0][1], "# 8, >99 % sure"]
+    assert lines[2][0].removeprefix("said ") != lines[2][1].removeprefix("is ")
+    assert label_captions(["cat", "dog"], [[0], []], [[1], [0, 1]], [5, 6]) == [
+        "wrong: cat\nmissed: dog\n# 5",
+        "missed: cat +1\n# 6",
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 24, 200])

@@ -15,25 +15,35 @@ import pandas as pd
 from mlflow_pt_eval.data import Data
 from mlflow_pt_eval.exporting.snapshot import first_line
 from mlflow_pt_eval.figures import image_grid, is_image, png_bytes
+from mlflow_pt_eval.figures.captions import class_captions, label_captions
+from mlflow_pt_eval.figures.labels import describe
+from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.names import MISTAKES_CSV, MISTAKES_PNG
 from mlflow_pt_eval.predict import Predictions
 
 SHOWN: Final = 24
+ORDER: Final = "highest loss first"
 _THRESHOLD = 0.5  # of a multilabel score
 _COLUMNS = ("index", "label", "prediction", "probability", "loss")
+_LABELS_COLUMNS = ("index", "missed", "wrongly given", "probability", "loss")
 _log = logging.getLogger("mlflow_pt_eval")
 
 
 @dataclass(frozen=True, eq=False)
 class Mistakes:
-    """The worst first: a table's *rows*, and a PNG *grid* of the samples where they look like images."""
+    """The worst first: a table's *rows*, and a PNG *grid* of the samples where they look like images.
+
+    A class's row says what is true and what was predicted; a multilabel one only which labels are wrong, since it may
+    have dozens that are right. *columns* are the rows' keys.
+    """
 
     rows: tuple[Mapping[str, Any], ...]
     grid: bytes | None = None
+    columns: tuple[str, ...] = _COLUMNS
 
     def write(self, folder: Path) -> None:
         """Write the table, which may be empty, and the grid."""
-        pd.DataFrame(list(self.rows), columns=list(_COLUMNS)).to_csv(folder / MISTAKES_CSV, index=False)
+        pd.DataFrame(list(self.rows), columns=list(self.columns)).to_csv(folder / MISTAKES_CSV, index=False)
         if self.grid is not None:
             (folder / MISTAKES_PNG).write_bytes(self.grid)
 
@@ -41,16 +51,22 @@ class Mistakes:
     def read(cls, folder: Path) -> Mistakes:
         """Read what `write` wrote; nothing where it wrote nothing."""
         table, grid = folder / MISTAKES_CSV, folder / MISTAKES_PNG
-        text = {"label": str, "prediction": str}
-        rows = pd.read_csv(table, dtype=text, keep_default_na=False).to_dict("records") if table.is_file() else []
-        return cls(
-            tuple({str(key): value for key, value in row.items()} for row in rows),
-            grid.read_bytes() if grid.is_file() else None,
-        )
+        picture = grid.read_bytes() if grid.is_file() else None
+        if not table.is_file():
+            return cls((), picture)
+        text = dict.fromkeys(("label", "prediction", "missed", "wrongly given"), str)
+        frame = pd.read_csv(table, dtype=text, keep_default_na=False)
+        rows = ({str(key): value for key, value in row.items()} for row in frame.to_dict("records"))
+        return cls(tuple(rows), picture, tuple(map(str, frame.columns)))
 
 
-def worst_mistakes(found: Predictions, names: Sequence[str], data: Data) -> Mistakes:
-    """Return the wrong predictions with the highest log loss, at most 24; *data* gives the samples once more."""
+def worst_mistakes(
+    found: Predictions, names: Sequence[str], data: Data, evaluation: Evaluation | None = None
+) -> Mistakes:
+    """Return the wrong predictions with the highest log loss, at most 24; *data* gives the samples once more.
+
+    The picture's small print says what *evaluation* was of.
+    """
     several = found.task == "multilabel"
     wrong = _wrong(found)
     losses = _losses(found, wrong)
@@ -62,7 +78,33 @@ def worst_mistakes(found: Predictions, names: Sequence[str], data: Data) -> Mist
         for index, loss in zip(indices, losses[order], strict=True)
     )
     images = _images(data, indices)
-    return Mistakes(rows, png_bytes(image_grid(images, [_caption(row) for row in rows])) if images else None)
+    grid = _grid(images, found, names, indices, evaluation) if images else None
+    return Mistakes(rows, grid, _LABELS_COLUMNS if several else _COLUMNS)
+
+
+def _grid(
+    images: Sequence[npt.NDArray[Any]],
+    found: Predictions,
+    names: Sequence[str],
+    indices: Sequence[int],
+    evaluation: Evaluation | None,
+) -> bytes:
+    said = [ORDER] if evaluation is None else [describe(evaluation), ORDER]
+    return png_bytes(image_grid(images, _captions(found, names, indices), subtitle=" · ".join(said)))
+
+
+def _captions(found: Predictions, names: Sequence[str], indices: Sequence[int]) -> list[str]:
+    scores, labels = found.scores[indices], found.labels[indices]
+    if found.task == "multilabel":
+        given = scores > _THRESHOLD
+        return label_captions(names, _places(given & (labels == 0)), _places(~given & (labels == 1)), indices)
+    guesses = scores.argmax(axis=1)
+    shares = np.take_along_axis(scores, guesses[:, None], axis=1)[:, 0]
+    return class_captions(names, guesses.tolist(), labels.tolist(), shares.tolist(), indices)
+
+
+def _places(marks: npt.NDArray[np.bool_]) -> list[list[int]]:
+    return [np.flatnonzero(row).tolist() for row in marks]
 
 
 def _wrong(found: Predictions) -> npt.NDArray[np.int64]:
@@ -89,18 +131,15 @@ def _class_row(found: Predictions, names: Sequence[str], index: int) -> dict[str
 
 
 def _multilabel_row(found: Predictions, names: Sequence[str], index: int) -> dict[str, Any]:
-    scores, label = found.scores[index], found.labels[index]
+    scores, present = found.scores[index], found.labels[index] == 1
     guess = scores > _THRESHOLD
-    least = np.where(guess, scores, 1 - scores)[guess != label].max()
-    return {"label": _joined(names, label), "prediction": _joined(names, guess), "probability": float(least)}
+    surest = np.where(guess, scores, 1 - scores)[guess != present].max()
+    missed, wrongly = _joined(names, present & ~guess), _joined(names, guess & ~present)
+    return {"missed": missed, "wrongly given": wrongly, "probability": float(surest)}
 
 
 def _joined(names: Sequence[str], marks: npt.NDArray[Any]) -> str:
     return ", ".join(names[int(place)] for place in np.flatnonzero(marks)) or "none"
-
-
-def _caption(row: Mapping[str, Any]) -> str:
-    return f"{row['prediction']} {row['probability']:.0%}\nis {row['label']}\n# {row['index']}"
 
 
 def _images(data: Data, indices: Sequence[int]) -> tuple[npt.NDArray[Any], ...]:

@@ -104,13 +104,26 @@ def _diagram(ax: Axes, bins: CalibrationBins | None, words: Words) -> None:
     if bins is None or not bins.count.sum():
         note(ax, UNDEFINED)
         return
-    say(ax, 0.04, 0.93, words.too_low, color=MUTED)
-    say(ax, 0.96, 0.05, words.too_high, color=MUTED, ha="right")
     held = bins.count > 0
     x, y, low, high = bins.confidence[held], bins.accuracy[held], *_wilson(bins.accuracy[held], bins.count[held])
     ax.vlines(x, x, y, color=VERMILION, linewidth=5, alpha=0.35, zorder=2, antialiased=True)
     ax.vlines(x, low, high, color=BLUE, linewidth=1.2, linestyle="-", zorder=3, antialiased=True)
     ax.plot(x, y, linestyle="none", marker="o", markersize=7, color=BLUE, markeredgecolor="white", markeredgewidth=1)
+    _name_sides(ax, words, x, np.minimum(low, y), np.maximum(high, y))
+
+
+def _name_sides(ax: Axes, words: Words, x: Floats, low: Floats, high: Floats) -> None:
+    """Say what is above and below the diagonal, in corners where no mark, from *low* to *high* at *x*, stands."""
+    box = {"facecolor": "white", "linewidth": 0, "alpha": 0.85, "boxstyle": "square,pad=0.2"}
+    look: dict[str, Any] = {"color": MUTED, "bbox": box, "zorder": 5, "va": "center"}
+    say(ax, _free(0.02, 1, x[high > 0.92]), 0.965, words.too_low, **look)
+    say(ax, _free(0.98, -1, x[low < 0.08]), 0.035, words.too_high, ha="right", **look)
+
+
+def _free(corner: float, way: int, taken: Floats) -> float:
+    """Return where words from *corner* on, 0.24 wide, begin beside the marks at *taken*; at *corner* if nowhere."""
+    starts = [corner + way * step / 50 for step in range(30)]
+    return next((s for s in starts if not (np.abs((taken - s) * way - 0.12) < 0.14).any()), corner)
 
 
 def _wilson(share: Floats, count: npt.NDArray[np.int64], z: float = 1.959963984540054) -> tuple[Floats, Floats]:

@@ -18,24 +18,38 @@ Counts = npt.NDArray[np.int64]
 SPACIOUS: Final = 80  # px of a cell's side from which it holds both the count and the share
 ZEROS: Final = 10  # classes up to which an empty cell says 0
 LARGEST, SMALLEST = 15.0, 7.0  # points
-ZERO: Final = "#a7b0ba"
-COLUMNS: Final = 196  # px that `class_columns` takes
+AIM: Final = 11.0  # points below which a number of more than "9,999" is not worth its digits
+ZERO: Final = "#7b8794"
+RIGHTS: Final = (59, 122, 196)  # px from the matrix at which the columns of `class_columns` end
+COLUMNS: Final = 205  # px that they take
 
 
 def number_cells(ax: Axes, confusion: Counts, *, normalize: bool) -> None:
     """Write the count or the share into every cell, and the other one below it where there is room."""
     cell = ax.get_window_extent().width / len(confusion)
     ink = _inks(confusion, normalize)
-    counts = [f"{n:,}" for n in confusion.ravel().tolist()]
+    counts = _counts(confusion, cell)
     shares = _shares(confusion, digits=1 if cell >= 45 else 0)
     if cell >= SPACIOUS:
         signed = [share if share == "–" else f"{share} %" for share in shares]
         _write_two(ax, ink, *((signed, counts) if normalize else (counts, signed)), cell=cell)
         return
-    if not normalize and _fit(counts, cell) < SMALLEST:
-        counts = [compact(n) for n in confusion.ravel().tolist()]
     texts = shares if normalize else counts
     ax.add_artist(CellText(_grid(texts, ink), _fit(texts, cell)))
+
+
+def _counts(confusion: Counts, cell: float) -> list[str]:
+    """Return each cell's count; the long ones compact where they would make all others small, all if that is no help.
+
+    >>> _counts(np.array([[257_012, 12], [1_234, 7]]), 52.0)
+    ['257k', '12', '1,234', '7']
+    """
+    numbers = confusion.ravel().tolist()
+    texts = [f"{n:,}" for n in numbers]
+    for longest, size in ((5, AIM), (0, SMALLEST)):
+        if _fit(texts, cell) < min(size, 0.36 * cell):
+            texts = [text if len(text) <= longest else compact(n) for n, text in zip(numbers, texts, strict=True)]
+    return texts
 
 
 def _shares(confusion: Counts, digits: int) -> list[str]:
@@ -60,11 +74,12 @@ def class_columns(ax: Axes, confusion: Counts) -> None:
     }
     rect = ax.get_window_extent()
     top, row = figure_of(ax).bbox.height - rect.y1, rect.height / len(confusion)
+    titles = [Cell(rect.x1 + right, top - 14, title, MUTED) for right, title in zip(RIGHTS, columns, strict=True)]
     cells = []
-    for right, (title, texts) in zip((52, 112, 182), columns.items(), strict=True):
-        cells.append(Cell(rect.x1 + right, top - 13, title, MUTED))
+    for right, texts in zip(RIGHTS, columns.values(), strict=True):
         cells += [Cell(rect.x1 + right, top + (k + 0.5) * row, text) for k, text in enumerate(texts)]
-    add_to(figure_of(ax), CellText(cells, 9 if len(confusion) > 10 else 9.5, align=1))
+    add_to(figure_of(ax), CellText(titles, 9.5, align=1))
+    add_to(figure_of(ax), CellText(cells, 10.5, align=1))
 
 
 def _ratio(hits: int, of: int) -> str:

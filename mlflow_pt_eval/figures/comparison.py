@@ -13,7 +13,7 @@ from mlflow_pt_eval.figures.cells import Cell, CellText
 from mlflow_pt_eval.figures.labels import describe, display_names
 from mlflow_pt_eval.figures.style import FAINT, INK, MUTED, WIDTH, board, figure_of, heading, note, series, sheet
 from mlflow_pt_eval.metrics.result import Evaluation
-from mlflow_pt_eval.names import direction
+from mlflow_pt_eval.names import COMPARISON_CSV, direction
 from mlflow_pt_eval.wording import score
 
 SHOWN: Final = (
@@ -28,7 +28,8 @@ SHOWN: Final = (
     "log_loss",
     "expected_calibration_error",
 )
-ROW, HEAD = 22, 40  # px of an evaluation's row, and of a metric's name above its rows
+ROW, LOW_ROW, HEAD = 22, 16, 40  # px of an evaluation's row, of many evaluations', and of a metric's name above them
+FEW: Final = 6  # evaluations that have high rows
 TALLEST: Final = 1600  # px of all rows
 LEFT, RIGHT = 310, 600  # px at which the scales begin and end
 
@@ -41,17 +42,17 @@ def metric_comparison(
     """Draw each metric of each evaluation as a point, with its 95 % interval where there is one.
 
     *evaluations* are keyed by their labels; *metrics* are keys without the split (default: those of the usual ones
-    that any of them has), as many as fit into 1,600 px. Every metric has a scale of its own, fitted to what is shown
-    and marked at its ends.
+    that any of them has), as many as fit into 1,600 px; the subtitle counts the others. Every metric has a scale of
+    its own, fitted to what is shown and marked at its ends.
     """
     keys = [key for key in metrics or SHOWN if any(_value(e, key) is not None for e in evaluations.values())]
-    block = HEAD + ROW * len(evaluations)
-    keys = keys[: max(TALLEST // block, 1)]
+    block = HEAD + _row(evaluations) * len(evaluations)
+    left_out = max(len(keys) - max(TALLEST // block, 1), 0)
+    keys = keys[: len(keys) - left_out]
     height = max(block * len(keys), 120)
     if ax is None:
         figure = sheet(84 + height)
-        first = next(iter(evaluations.values()), None)
-        heading(figure, "Metrics compared, with 95 % intervals", describe(first, model=False) if first else "")
+        heading(figure, "Metrics compared, with 95 % intervals", _subtitle(evaluations, left_out))
         ax = board(figure, 24, 66, WIDTH - 48, height)
     ax.set(xlim=(0, WIDTH - 48), ylim=(height, 0))
     ax.set_axis_off()
@@ -60,6 +61,17 @@ def metric_comparison(
     for place, key in enumerate(keys):
         _block(ax, block * place, key, evaluations)
     return figure_of(ax)
+
+
+def _subtitle(evaluations: Mapping[str, Evaluation], left_out: int) -> str:
+    first = next(iter(evaluations.values()), None)
+    more = f"{left_out} more metric{'s are' if left_out > 1 else ' is'} in {COMPARISON_CSV}" if left_out else ""
+    return " · ".join(part for part in (describe(first, model=False) if first else "", more) if part)
+
+
+def _row(evaluations: Mapping[str, Evaluation]) -> int:
+    """Return the px of an evaluation's row."""
+    return ROW if len(evaluations) <= FEW else LOW_ROW
 
 
 def _value(evaluation: Evaluation, key: str) -> float | None:
@@ -76,7 +88,7 @@ def _block(ax: Axes, top: float, key: str, evaluations: Mapping[str, Evaluation]
     texts, values = [], []
     names = display_names(list(evaluations), LEFT - 30, 9, word="model")
     for row, (name, evaluation) in enumerate(zip(names, evaluations.values(), strict=True)):
-        y = top + HEAD + ROW * (row + 0.5) - 2
+        y = top + HEAD + _row(evaluations) * (row + 0.5) - 2
         texts.append(Cell(12, y, name, MUTED))
         values.append(Cell(RIGHT + 24, y, _text(evaluation, key)))
         _mark(ax, y, row, _value(evaluation, key), evaluation.intervals.get(key), (low, high))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.cells import Cell, CellText
 from mlflow_pt_eval.figures.labels import describe, display_names
-from mlflow_pt_eval.figures.style import INK, MUTED, board, figure_of, heading, sheet
+from mlflow_pt_eval.figures.style import INK, MUTED, board, figure_of, heading, sheet, widest
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.wording import compact, percent
 
@@ -21,6 +22,7 @@ SHOWN: Final = 20
 ACROSS: Final = 5
 CELL: Final = 62  # px of a cell's side
 APART_X, APART_Y = 172, 176  # px from one matrix to the next
+KEY: Final = "In each: upper row = label absent, lower row = present; left column = predicted absent, right = present"
 CORRECT: Final = np.array([[True, False], [False, True]])
 
 
@@ -29,7 +31,7 @@ def label_matrices(evaluation: Evaluation, *, normalize: bool, ax: Axes | None) 
     shown = _chosen(evaluation)
     rows = -(-len(shown) // ACROSS)
     columns = -(-len(shown) // rows)
-    width, height = max(columns * APART_X, 640), rows * APART_Y + 34
+    width, height = max(columns * APART_X, ceil(widest([KEY], 9)) + 12), rows * APART_Y + 34
     if ax is None:
         figure = sheet(76 + height, width=width + 24)
         heading(figure, _title(normalize, len(shown), len(evaluation.class_names)), describe(evaluation))
@@ -53,8 +55,7 @@ def _title(normalize: bool, shown: int, count: int) -> str:
 
 def _draw(ax: Axes, evaluation: Evaluation, shown: list[int], columns: int, normalize: bool) -> None:
     names = display_names(evaluation.class_names, APART_X - 12, 9)
-    key = "In each: upper row = label absent, lower row = present; left column = predicted absent, right = present"
-    squares, colors, texts, titles = [], [], [], [Cell(0, 10, key, MUTED)]
+    squares, colors, texts, titles = [], [], [], [Cell(0, 10, KEY, MUTED)]
     for slot, k in enumerate(shown):
         left, top = APART_X * (slot % columns), 56 + APART_Y * (slot // columns)
         titles.append(Cell(left, top - 12, names[k], INK))

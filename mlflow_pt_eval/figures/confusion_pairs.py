@@ -11,14 +11,16 @@ from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import display_names
-from mlflow_pt_eval.figures.style import MUTED, WIDTH, add_to
+from mlflow_pt_eval.figures.labels import drawable, some_names
+from mlflow_pt_eval.figures.style import MUTED, WIDTH, add_to, widest
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.wording import compact, percent
 
 Marks = list[tuple[float, str]]
 
-LISTED: Final = 10
+LISTED: Final = 10  # pairs
+STACKED: Final = 8  # pairs whose names need a line each
+MARGIN: Final = 20  # px at the right of the list and of the keys, whose last mark is centred on their end
 SHARES: Final = (0.01, 0.1, 0.25, 0.5, 1.0)
 
 
@@ -35,15 +37,16 @@ def most_confused(confusion: npt.NDArray[np.int64], limit: int = LISTED) -> list
 
 
 def pairs_panel(figure: Figure, left: float, evaluation: Evaluation, *, normalize: bool, indices: bool) -> None:
-    """Fill *figure* from *left* on: the ten most frequent confusions, then what the colours mean.
+    """Fill *figure* from *left* on: the most frequent confusions, then what the colours mean.
 
-    *indices* adds the two classes' indices, by which they are found on axes that hold no names.
+    *indices* adds the two classes' indices, by which they are found on axes that hold no names; names that had to be
+    cut have them in any case, and names that are the indices never.
     """
     _list(figure, left, evaluation, indices)
     shares, counts = _share_marks(), _count_marks(int(evaluation.confusion.max(initial=0)))
     unit = "% of the true class" if normalize else "samples"
-    _key(figure, left, 492, "Blues", f"correct, {unit}", shares[0] if normalize else counts)
-    _key(figure, left, 540, "Oranges", f"errors, {unit}", shares[1] if normalize else counts)
+    _key(figure, left, 504, "Blues", f"correct, {unit}", shares[0] if normalize else counts)
+    _key(figure, left, 552, "Oranges", f"errors, {unit}", shares[1] if normalize else counts)
 
 
 def _share_marks() -> tuple[Marks, Marks]:
@@ -61,25 +64,47 @@ def _count_marks(most: int) -> Marks:
 
 
 def _list(figure: Figure, left: float, evaluation: Evaluation, indices: bool) -> None:
+    """Write the pairs, each with its share below it; names that are too long for one line stand on two."""
+    pairs, room = most_confused(evaluation.confusion), WIDTH - left - MARGIN
+    names = _names(evaluation, pairs, room)
+    stacked = widest((f"{names[true]} → {names[predicted]}" for true, predicted, _ in pairs), 9) > room
+    pairs = pairs[: STACKED if stacked else LISTED]
     support = evaluation.confusion.sum(axis=1).tolist()
-    pairs = most_confused(evaluation.confusion)
-    concerned = sorted({k for true, predicted, _ in pairs for k in (true, predicted)})
-    shown = display_names([evaluation.class_names[k] for k in concerned], (WIDTH - left - 30) / 2, 9, indices=concerned)
-    names = dict(zip(concerned, shown, strict=True))
+    numbered = {k for k in names if _numbered(evaluation, k, names[k], indices)}
     upper = [Cell(left, 76, "Most frequent confusions" if pairs else "No confusions: all predictions are right")]
-    lower = [Cell(left, 94, f"true → predicted{', with indices' if indices else ''}", MUTED)] if pairs else []
+    lower = [Cell(left, 94, f"true → predicted{', with indices' if numbered else ''}", MUTED)] if pairs else []
     for k, (true, predicted, count) in enumerate(pairs):
-        upper.append(Cell(left, 122 + 36 * k, f"{names[true]} → {names[predicted]}"))
-        text = f"{count:,} of {support[true]:,} = {percent(count / support[true])} %"
-        lower.append(Cell(left, 138 + 36 * k, text + (f" · {true} → {predicted}" if indices else ""), MUTED))
+        y = 120 + (48 if stacked else 36) * k
+        names_here = [f"{names[true]} →", names[predicted]] if stacked else [f"{names[true]} → {names[predicted]}"]
+        upper += [Cell(left, y + 13 * row, text) for row, text in enumerate(names_here)]
+        tail = f" · {true} → {predicted}" if numbered & {true, predicted} else ""
+        lower.append(Cell(left, y + 13 * len(names_here) + 2, _share(count, support[true], tail, room), MUTED))
     add_to(figure, CellText(upper, 9, align=0))
     add_to(figure, CellText(lower, 8, align=0))
 
 
+def _share(count: int, of: int, tail: str, room: float) -> str:
+    """Return how many of the true class a pair is, in whole numbers where they fit into *room* px."""
+    share = f" = {percent(count / of)} %{tail}"
+    text = f"{count:,} of {of:,}{share}"
+    return text if widest([text], 8) <= room else f"{compact(count)} of {compact(of)}{share}"
+
+
+def _names(evaluation: Evaluation, pairs: list[tuple[int, int, int]], room: float) -> dict[int, str]:
+    concerned = sorted({k for true, predicted, _ in pairs for k in (true, predicted)})
+    return some_names(evaluation.class_names, concerned, room - widest([" →"], 9), 9)
+
+
+def _numbered(evaluation: Evaluation, index: int, label: str, always: bool) -> bool:
+    name = drawable(evaluation.class_names[index])
+    return name != str(index) and (always or label != name)
+
+
 def _key(figure: Figure, left: float, top: float, ramp: str, title: str, marks: Marks) -> None:
-    """Draw a colour scale of 220 x 10 px, one line a px, with its marks below."""
-    lines = [[(left + x, top + 14), (left + x, top + 24)] for x in range(220)]
-    colors = tint.ramp(ramp)[np.arange(220) * 256 // 220] / 255
+    """Draw a colour scale of at most 220 x 10 px, one line a px, with its marks below."""
+    width = min(220, int(WIDTH - left - MARGIN))
+    lines = [[(left + x, top + 14), (left + x, top + 24)] for x in range(width)]
+    colors = tint.ramp(ramp)[np.arange(width) * 256 // width] / 255
     add_to(figure, LineCollection(lines, colors=colors, linewidths=1.0, antialiaseds=False))
     add_to(figure, CellText([Cell(left, top + 5, title, MUTED)], 8, align=0))
-    add_to(figure, CellText([Cell(left + 220 * at, top + 33, text, MUTED) for at, text in marks], 7.5))
+    add_to(figure, CellText([Cell(left + width * at, top + 33, text, MUTED) for at, text in marks], 7.5))

@@ -39,6 +39,7 @@ class Sheet:
     own: bool  # whether the figure is ours, with the legend's place beside the axes
     entries: list[Entry] = field(default_factory=list)
     drawn: list[tuple[list[Points], Look]] = field(default_factory=list)
+    marks: list[tuple[float, float, Look]] = field(default_factory=list)
 
     def line(self, points: Points, label: str, **look: Any) -> None:
         """Draw a curve and give it an entry in the legend."""
@@ -55,9 +56,10 @@ class Sheet:
 
     def point(self, x: float, y: float, label: str, **look: Any) -> None:
         """Mark a point and give it an entry in the legend."""
-        edge: Look = {"markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1}
-        self.ax.add_line(Line2D([x], [y], linestyle="none", zorder=5, **edge, **look))
-        self.entries.append((Line2D([], [], linestyle="none", **edge, **look), label))
+        edge: Look = {"markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1, "linestyle": "none"}
+        self.marks.append((x, y, {"zorder": 5, **edge, **look}))
+        draw_mark(self.ax, *self.marks[-1])
+        self.entries.append((Line2D([], [], **self.marks[-1][-1]), label))
 
     def words(self, label: str) -> None:
         """Add a line of words to the legend."""
@@ -76,6 +78,11 @@ def draw_curves(ax: Axes, curves: Sequence[Points], look: Look) -> None:
     """Draw *curves* with one look into *ax*, whose limits stay."""
     lines = LineCollection([np.column_stack(points) for points in curves], **{"zorder": 3, "antialiased": True, **look})
     ax.add_collection(lines, autolim=False)
+
+
+def draw_mark(ax: Axes, x: float, y: float, look: Look) -> None:
+    """Mark a point of *ax*, whose limits stay."""
+    ax.add_line(Line2D([x], [y], **look))
 
 
 def open_sheet(ax: Axes | None, *, title: str, subtitle: str, x: str, y: str) -> Sheet:
@@ -97,15 +104,24 @@ def draw_classes(
     *area* is what a curve is named by, *thin* gives its points for so many cells of the axes. Return which are named.
     """
     names, chosen = curve_names(evaluation, curves), list(range(len(curves)))
+    what = "labels" if evaluation.task == "multilabel" else "classes"
     if len(curves) > NAMED:
         order = sorted(chosen, key=lambda k: area(curves[k]))
-        chosen, shown = order[:WORST], spread(order)
-        what = "labels" if evaluation.task == "multilabel" else "classes"
+        shown, chosen = spread(order), [k for k in order[:WORST] if area(curves[k]) < 1]
         sheet.bundle([thin(curves[k], 200) for k in shown], bundle_label(len(shown), len(curves), what))
+    if len(curves) > len(chosen) > 0:
         sheet.words(f"The lowest of {len(curves):,}:")
     for index, k in enumerate(chosen):
-        sheet.line(thin(curves[k], 1000), f"{score(area(curves[k]))}  {names[k]}", **series(index))
+        label = f"{score(area(curves[k]))}  {names[k]}"
+        sheet.line(thin(curves[k], 1000), label, **series(index), zorder=4.5)  # thinner than an average, and over it
+    if len(curves) < len(evaluation.class_names):
+        sheet.words(_missing(len(evaluation.class_names) - len(curves), what))
     return chosen
+
+
+def _missing(count: int, what: str) -> str:
+    """Say how many have no curve: classes that are absent, or labels that are nowhere or everywhere."""
+    return f"{count:,} absent" if what == "classes" else f"{count:,} {what} undefined"
 
 
 def spread(order: Sequence[int], limit: int = BUNDLE) -> list[int]:

@@ -23,6 +23,8 @@ STEP: Final = (WIDTH - 48) // ACROSS  # px from one to the next
 LARGEST: Final = 128  # px of an image's longer side
 BUDGET: Final = 230_000  # px of all images together: even noise, in 256 colours, is less than 300 kB then
 LINES: Final = 3  # of a caption
+ROOM: Final = STEP - 8  # px of a caption's line
+LETTERS: Final = 8.0  # points of captions
 SMALLEST: Final = 8  # px; narrower arrays are no pictures
 
 
@@ -43,8 +45,8 @@ def image_grid(
     """Draw *images* row by row, each with up to three lines of caption below it; into *ax* if it is given.
 
     uint8, booleans and floats in [0, 1] are shown as they are; anything else, such as normalised inputs, is stretched
-    from its smallest to its largest finite value. BadInput if there is not one caption an image, or `is_image` says
-    no to one.
+    from its smallest to its largest finite value, each channel for itself. BadInput if there is not one caption an
+    image, or `is_image` says no to one.
     """
     _check(images, captions)
     side = min(LARGEST, int((BUDGET / max(len(images), 1)) ** 0.5))
@@ -59,7 +61,7 @@ def image_grid(
     ax.imshow(_paper(tiles, tall, height), interpolation="nearest", origin="upper", aspect="equal", extent=edges)
     ax.set(xlim=(0, WIDTH - 48), ylim=(height, 0))
     ax.set_axis_off()
-    ax.add_artist(CellText(_lines(captions, tall), 8, align=0))
+    ax.add_artist(CellText(_lines(captions, tall), LETTERS, align=0))
     if not tiles:
         note(ax, "There is nothing to show.")
     return figure_of(ax)
@@ -79,7 +81,7 @@ def _lines(captions: Sequence[str], tall: int) -> list[Cell]:
     for k, caption in enumerate(captions):
         left, top = STEP * (k % ACROSS), tall * (k // ACROSS + 1) - 14 * LINES - 6
         for row, line in enumerate(caption.splitlines()[:LINES]):
-            cells.append(Cell(left, top + 14 * row, fit(drawable(line), STEP - 8, 8), MUTED if row else INK))
+            cells.append(Cell(left, top + 14 * row, fit(drawable(line), ROOM, LETTERS), MUTED if row else INK))
     return cells
 
 
@@ -113,14 +115,20 @@ def _tile(image: npt.NDArray[Any], side: int) -> Pixels:
 
 
 def _bytes(image: npt.NDArray[Any]) -> Pixels:
-    """Return *image* as uint8, stretched unless its values are ones that pictures have."""
+    """Return *image* (H, W, C) as uint8, each channel stretched unless the values are ones that pictures have."""
     if image.dtype == np.uint8:
         return image
     values = image.astype(np.float64)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / max(high - low, 1e-12)
-    result: Pixels = (scaled * 255).round().astype(np.uint8)
+    ends = [_ends(values[..., channel]) for channel in range(values.shape[2])]
+    low, high = np.array(ends).T
+    if low.min() >= 0 and high.max() <= 1:
+        low, high = np.zeros_like(low), np.ones_like(high)
+    filled = np.where(np.isnan(values), low, np.clip(values, low, high))
+    result: Pixels = ((filled - low) / np.maximum(high - low, 1e-12) * 255).round().astype(np.uint8)
     return result
+
+
+def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Return the smallest and the largest finite value; 0 and 1 if there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from mlflow_pt_eval.figures.style import fit, glyphs, widest
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.wording import shorten
+
+CUT: Final = "…"  # what `shorten` puts where it cuts
 
 
 def drawable(text: str) -> str:
@@ -29,6 +32,24 @@ def display_names(
     labels = [fit(drawable(name) or f"{word} {k}", room, size) for k, name in zip(at, names, strict=True)]
     seen = Counter(labels)
     return [label if seen[label] == 1 else _numbered(label, k, room, size) for k, label in zip(at, labels, strict=True)]
+
+
+def some_names(
+    names: Sequence[str], chosen: Sequence[int], room: float, size: float, *, word: str = "class"
+) -> dict[int, str]:
+    """Return a label for each index in *chosen* that can be no other one's of all *names*, as `display_names` does.
+
+    Where a cut label could stand for another name as well, '#' and the index follow it.
+    """
+    plain = [drawable(name) for name in names]
+    labels = {k: fit(plain[k] or f"{word} {k}", room, size) for k in chosen}
+    doubtful = {k for k, label in labels.items() if sum(_may_stand_for(label, name) for name in plain) > 1}
+    return {k: _numbered(label, k, room, size) if k in doubtful else label for k, label in labels.items()}
+
+
+def _may_stand_for(label: str, name: str) -> bool:
+    head, cut, tail = label.partition(CUT)
+    return name == label or (bool(cut) and len(name) > len(label) and name.startswith(head) and name.endswith(tail))
 
 
 def _numbered(label: str, index: int, room: float, size: float) -> str:

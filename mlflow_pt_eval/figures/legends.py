@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.style import INK, MUTED, add_to, lettering
+from mlflow_pt_eval.figures.style import INK, MUTED, add_to, lettering, widest
 
 Entry = tuple[Line2D, str]
 
-SIZE, INSIDE = 9.5, 8.0  # points, beside axes and in them
+SIZES: Final = (11.0, 10.0, 9.5)  # points beside axes, the largest that the place allows
+INSIDE: Final = 8.0  # points in axes
 SAMPLE: Final = 32  # px of a line's sample
-LINE, GAP = 17, 6  # px from one line of a label to the next, and from one entry to the next
+INDENT: Final = SAMPLE + 9  # px from there to the words
+GAP: Final = 6  # px from one entry to the next
 
 
 def legend_beside(figure: Figure, left: float, top: float, entries: Sequence[Entry], *, title: str = "") -> None:
@@ -24,21 +26,35 @@ def legend_beside(figure: Figure, left: float, top: float, entries: Sequence[Ent
 
     What does not fit above the figure's lower edge is counted.
     """
-    cells, y = [], top + LINE / 2
+    size = _size(figure, left, top, entries)
+    line = _line(size)
+    cells, y = [], top + line / 2
     if title:
         cells.append(Cell(left, y, title, MUTED))
-        y += LINE + GAP
+        y += line + GAP
     for k, (handle, label) in enumerate(entries):
-        if y + LINE * (label.count("\n") + 2) + GAP > figure.bbox.height:
-            cells.append(Cell(left + SAMPLE + 9, y, f"… and {len(entries) - k} more", MUTED))
+        if y + line * (label.count("\n") + 2) + GAP > figure.bbox.height:
+            cells.append(Cell(left + INDENT, y, f"… and {len(entries) - k} more", MUTED))
             break
         handle.set_data(([left, left + SAMPLE], [y, y]) if _is_line(handle) else ([left + SAMPLE / 2], [y]))
         add_to(figure, handle)
         for text in label.split("\n"):
-            cells.append(Cell(left + SAMPLE + 9, y, text, INK))
-            y += LINE
+            cells.append(Cell(left + INDENT, y, text, INK))
+            y += line
         y += GAP
-    add_to(figure, CellText(cells, SIZE, align=0))
+    add_to(figure, CellText(cells, size, align=0))
+
+
+def _size(figure: Figure, left: float, top: float, entries: Sequence[Entry]) -> float:
+    lines = [text for _, label in entries for text in label.split("\n")]
+    wide, high = figure.bbox.width - left - INDENT - 8, figure.bbox.height - top - (len(entries) + 1) * GAP
+    fitting = (size for size in SIZES if widest(lines, size) <= wide and _line(size) * (len(lines) + 2) <= high)
+    return next(fitting, SIZES[-1])
+
+
+def _line(size: float) -> float:
+    """Return the px from one line of *size* points to the next."""
+    return round(1.75 * size)
 
 
 def _is_line(handle: Line2D) -> bool:

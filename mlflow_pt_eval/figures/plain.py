@@ -26,6 +26,9 @@ def _make_plain(artist: Artist) -> None:
     artist.set_path_effects([])
     if isinstance(artist, Line2D | Patch | Text):  # collections say it themselves: some are drawn without
         artist.set_antialiased(True)
+    box = artist.get_bbox_patch() if isinstance(artist, Text) else None
+    if box is not None:  # which is nobody's child
+        _make_plain(box)
     if isinstance(artist, Line2D):
         artist.set_solid_capstyle("projecting")
         artist.set_dash_capstyle("butt")

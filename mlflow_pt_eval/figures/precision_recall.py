@@ -21,6 +21,7 @@ TITLES: Final = {
     "multilabel": "Precision-recall curves by label",
 }
 UNDEFINED: Final = "No precision-recall curve is defined:\nno class has samples that are it."
+ALIKE: Final = 0.03  # between the lowest and the highest baseline: their marks would be one blot
 
 
 def precision_recall_curve(evaluation: Evaluation, *, ax: Axes | None = None) -> Figure:
@@ -55,10 +56,22 @@ def _single(sheet: Sheet, curve: PrecisionRecallCurve) -> None:
 
 def _classes(sheet: Sheet, evaluation: Evaluation, curves: tuple[PrecisionRecallCurve, ...]) -> None:
     named = draw_classes(sheet, evaluation, curves, lambda curve: curve.average_precision, _thin)
+    levels = [curve.prevalence for curve in curves]
+    if max(levels) - min(levels) <= ALIKE:
+        sheet.line(_level(float(np.mean(levels))), _alike(min(levels), max(levels)), **DASHED)
+        return
     for place, k in enumerate(named):
         look = {**series(place), "linestyle": "-", "linewidth": 1.5}
-        sheet.ax.plot([-0.01, 0.02], [curves[k].prevalence] * 2, marker="", **look)
-    sheet.words("Marks at the left edge: share of\npositives, each curve's baseline")
+        sheet.ax.plot([-0.01, 0.02], [levels[k]] * 2, marker="", **look)
+    if named:
+        sheet.words("Marks at the left edge:\neach curve's baseline,\nthe share of positives")
+
+
+def _alike(low: float, high: float) -> str:
+    """Return what one line says of all baselines."""
+    digits = 0 if low >= 0.02 else 1
+    ends = percent(low, digits), percent(high, digits)
+    return f"baseline of each: about {ends[0]} %" if ends[0] == ends[1] else f"baselines: {ends[0]} to {ends[1]} %"
 
 
 def _mean(sheet: Sheet, evaluation: Evaluation, curves: tuple[PrecisionRecallCurve, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlflow_pt_eval.figures.curve_sheet import DASHED, Points, Sheet, draw_classes, open_sheet
+from mlflow_pt_eval.figures.curve_sheet import DASHED, Look, Points, Sheet, draw_classes, open_sheet
 from mlflow_pt_eval.figures.labels import describe, display_names, drawable
 from mlflow_pt_eval.figures.magnifier import corner_size, magnify
 from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, fit, note, series
@@ -85,18 +85,28 @@ def _finish(sheet: Sheet, title: str) -> Figure:
 
 
 def _single(sheet: Sheet, evaluation: Evaluation, curve: RocCurve) -> None:
-    text = [f"AUC {score(curve.auc)}: {auc_band(curve.auc)}", f"of “{fit(drawable(curve.name), 190, 9.5)}”"]
-    if "roc_auc" in evaluation.intervals:
-        low, high = evaluation.intervals["roc_auc"]
-        text.insert(1, f"95 % {score(low)} to {score(high)}")
+    text = [f"AUC {score(curve.auc)}: {auc_band(curve.auc)}", *_interval(evaluation, "roc_auc")]
+    text.append(f"of “{fit(drawable(curve.name), 190, 9.5)}”")
     sheet.line(_thin(curve), "\n".join(text), color=BLUE, linewidth=2)
     table = evaluation.curves.thresholds
     if table is None or not len(table.threshold):
         return
-    youden, best = table.youden_index, table.best_f1_index
-    gain = f"Youden's J {score(float(table.tpr[youden] - table.fpr[youden]))}"
-    sheet.point(*_at(table, youden, gain), marker="o", color=VERMILION)
-    sheet.point(*_at(table, best, f"best F1 {score(float(table.f1[best]))}"), marker="D", color=GREEN)
+    _mark(sheet, table, table.youden_index, table.best_f1_index)
+
+
+def _mark(sheet: Sheet, table: ThresholdTable, youden: int, best: int) -> None:
+    """Mark the thresholds with the largest Youden's J, a ring that hides no point, and the best F1."""
+    gain = float(table.tpr[youden] - table.fpr[youden])
+    if gain <= 0:
+        sheet.words("no threshold beats chance")
+        return
+    named = f"Youden's J {score(gain)}", f"best F1 {score(float(table.f1[best]))}"
+    if youden == best:
+        sheet.point(*_at(table, best, "\n".join(named)), marker="D", color=GREEN)
+        return
+    ring: Look = {"markersize": 14, "markerfacecolor": "none", "markeredgecolor": VERMILION, "markeredgewidth": 2}
+    sheet.point(*_at(table, youden, named[0]), marker="o", **ring)
+    sheet.point(*_at(table, best, named[1]), marker="D", color=GREEN)
 
 
 def _at(table: ThresholdTable, row: int, what: str) -> tuple[float, float, str]:
@@ -107,10 +117,18 @@ def _at(table: ThresholdTable, row: int, what: str) -> tuple[float, float, str]:
 def _averages(sheet: Sheet, evaluation: Evaluation) -> None:
     macro, micro = evaluation.curves.roc_macro, evaluation.curves.roc_micro
     if macro is not None:
-        sheet.line(_thin(macro), f"{score(macro.auc)}  macro average", color=INK, linewidth=2.6, zorder=4)
+        text = [f"{score(macro.auc)}  macro average", auc_band(macro.auc), *_interval(evaluation, "roc_auc_macro")]
+        sheet.line(_thin(macro), "\n".join(text), color=INK, linewidth=2.6, zorder=4)
     if micro is not None:
         look = {"color": MUTED, "linewidth": 2.6, "linestyle": (0, (1.6, 0.8)), "zorder": 4}
         sheet.line(_thin(micro), f"{score(micro.auc)}  micro average", **look)
+
+
+def _interval(evaluation: Evaluation, key: str) -> list[str]:
+    if key not in evaluation.intervals:
+        return []
+    low, high = evaluation.intervals[key]
+    return [f"95 % {score(low)} to {score(high)}"]
 
 
 def _thin(curve: RocCurve, cells: int = 1000) -> Points:

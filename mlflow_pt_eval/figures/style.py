@@ -154,7 +154,7 @@ def say(ax: Axes, x: float, y: float, text: str, *, size: float = 9, color: str 
 
 def note(ax: Axes, text: str) -> None:
     """Write *text* in the middle of *ax*: why there is nothing else to see."""
-    box = {"facecolor": "white", "edgecolor": FAINT, "boxstyle": "round,pad=0.6"}
+    box = {"facecolor": "white", "edgecolor": FAINT, "linewidth": 1, "boxstyle": "round,pad=0.6"}
     middle = {"transform": ax.transAxes, "ha": "center", "va": "center", "linespacing": 1.5}
     say(ax, 0.5, 0.5, text, size=10.5, color=MUTED, bbox=box, **middle)
 

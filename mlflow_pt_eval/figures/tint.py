@@ -10,11 +10,16 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 
+from mlflow_pt_eval.figures.style import INK
+
 Pixels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 Scale = Callable[[npt.NDArray[Any]], npt.NDArray[np.float64]]
 
 EMPTY = (247, 249, 250)
+WHITE = "white"
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])  # of red, green and blue in linear light (ITU-R BT.709)
+DARKEST = 0.0212  # the luminance of `INK`
 
 
 @cache
@@ -72,5 +77,13 @@ def pool(values: npt.NDArray[Any], size: int) -> tuple[npt.NDArray[Any], npt.NDA
 
 
 def on(color: npt.NDArray[np.uint8]) -> str:
-    """Return the ink that is read best on *color* (3,), by its luma (ITU-R BT.601)."""
-    return "white" if color @ np.array([0.299, 0.587, 0.114]) < 140 else "#1f2933"
+    """Return the ink of the higher contrast on *color* (3,), by WCAG's ratio of luminances."""
+    light = float(LUMINANCE @ linear()[color])
+    return WHITE if 1.05 / (light + 0.05) > (light + 0.05) / (DARKEST + 0.05) else INK
+
+
+@cache
+def linear() -> npt.NDArray[np.float64]:
+    """Return the linear light of each sRGB byte, as a table (256,)."""
+    value = np.arange(256) / 255
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)

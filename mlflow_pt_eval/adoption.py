@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from mlflow_pt_eval import names
+from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.errors import BadInput, StateMismatch
-from mlflow_pt_eval.exporting.factory import Factory
-from mlflow_pt_eval.exporting.snapshot import load_strictly
+from mlflow_pt_eval.exporting.making import make_module
+from mlflow_pt_eval.exporting.snapshot import load_strictly, unwrapped
 from mlflow_pt_eval.exporting.weights_file import read_weights
 from mlflow_pt_eval.files import sha256_file
 from mlflow_pt_eval.registration import register
@@ -51,10 +52,10 @@ class Adopted:
 
 
 def adopt(
-    files: Sequence[str | Path],
+    files: str | Path | Sequence[str | Path],
     *,
     name: str,
-    factory: str | Callable[[], nn.Module],
+    factory: str | Callable[..., nn.Module],
     input_example: Any,
     factory_kwargs: Mapping[str, Any] | None = None,
     outputs: names.Outputs = "logits",
@@ -62,12 +63,12 @@ def adopt(
     alias: str | None = None,
     dry_run: bool = False,
 ) -> list[Adopted]:
-    """Register weight *files* as consecutive versions of *name*, in natural order (v2 before v10).
+    """Register weight *files*, or one, as consecutive versions of *name*, in natural order (v2 before v10).
 
     A file holds a state dict, or a checkpoint with one under the textbooks' names; the prefixes of DDP and
-    torch.compile are taken off. *factory* (`package.module:callable`, or a callable) makes the module that the
-    weights must fit strictly. *input_example* is one batch, or a SPEC string of data whose first samples are taken;
-    of a table all columns are inputs.
+    torch.compile are taken off. *factory* (`package.module:callable`, or a callable), called with *factory_kwargs*,
+    makes the module that the weights must fit strictly. *input_example* is one batch, or a SPEC string of data whose
+    first samples are taken; of a table all columns are inputs.
     File name, time and SHA-256 become tags. Weights that are registered already, with these *outputs* and
     *class_names*, get no second version. All files are read and checked before the first is registered. *alias*, if
     given, is set once, on the last file's version.
@@ -77,17 +78,19 @@ def adopt(
     names.check_model_name(name)
     if alias is not None:
         names.check_alias(alias)
-    make = Factory(factory, dict(factory_kwargs or {})).build if isinstance(factory, str) else factory
+    if class_names is not None:
+        class_names = check_class_names(class_names)
+    ordered = natural_order(files)
     store = connect()
     with preserved_rng():
-        module = make()
+        module = make_module(factory, dict(factory_kwargs or {}))
         options = {
             "name": name,
             "outputs": outputs,
             "class_names": class_names,
             "input_example": read_spec_example(input_example),
         }
-        adopted = _planned(store, name, natural_order(files), module, outputs, class_names)
+        adopted = _planned(store, name, ordered, module, outputs, class_names)
         if dry_run:
             return adopted
         if any(one.version is None for one in adopted):
@@ -100,15 +103,16 @@ def adopt(
     return adopted
 
 
-def natural_order(files: Sequence[str | Path]) -> list[Path]:
-    """Return *files*, each once, ordered by their names with numbers read as numbers.
+def natural_order(files: str | Path | Sequence[str | Path]) -> list[Path]:
+    """Return *files*, or the one that is named, each once, ordered by their names with numbers read as numbers.
 
     >>> [p.name for p in natural_order(["model_v10.pth", "model_v2.pth", "model_v1.pth"])]
     ['model_v1.pth', 'model_v2.pth', 'model_v10.pth']
     """
-    if not files:
+    several = [files] if isinstance(files, str | Path) else list(files)
+    if not several:
         raise BadInput("no file is named; give the weight files to adopt.")
-    return sorted({Path(file).resolve(): Path(file) for file in files}.values(), key=_natural_key)
+    return sorted({Path(file).resolve(): Path(file) for file in several}.values(), key=_natural_key)
 
 
 def _natural_key(path: Path) -> tuple[list[tuple[int, int | str]], str]:
@@ -127,8 +131,8 @@ def _planned(
     """Read every file, load its weights into *module*, and say what would become of it."""
     planned: list[Adopted] = []
     for path in files:
-        weights, epoch = _fitting(path, module)
-        digest = weights_sha256(weights)
+        _, epoch = _fitting(path, module)
+        digest = weights_sha256(unwrapped(module).state_dict())  # in the module's own types, as they are registered
         twins = find_twins(store, name, digest, outputs=outputs, class_names=class_names)
         planned.append(
             Adopted(
@@ -160,6 +164,9 @@ def _fitting(path: Path, module: nn.Module) -> tuple[dict[str, torch.Tensor], in
         load_strictly(module, weights)
     except StateMismatch as error:
         raise StateMismatch(f"{path}: {error}") from error
+    for key, value in weights.items():
+        if value.is_floating_point() and value.isnan().any():
+            raise BadInput(f"{path}: {key!r} holds NaN, so that no output is a number; adopt a file without any.")
     return weights, found.epoch
 
 

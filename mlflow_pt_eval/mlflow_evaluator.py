@@ -6,16 +6,18 @@ MLflow hands an evaluator two-dimensional inputs only; they are given the shape 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.names import check_split
 from mlflow_pt_eval.tracking.plugin import (
     EvaluationResult,
     ModelEvaluator,
     artifacts_of,
     ask,
     logged_model_of,
-    recorded_outputs,
+    recorded,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from mlflow_pt_eval.tracking.store import Store
 
 _OPTIONS = ("task", "outputs", "class_names", "classes", "split", "batch_size", "bootstrap", "dataset_name")
+_SPLIT = "test"
 
 
 class Evaluator(ModelEvaluator):
@@ -53,18 +56,20 @@ class Evaluator(ModelEvaluator):
         *evaluator_config* takes `evaluate`'s options: task, outputs, class_names, classes, split, batch_size,
         bootstrap, dataset_name. Errors: BadInput without a model, for extra metrics, and as `evaluate`.
         """
-        from mlflow_pt_eval.evaluation.work import Request, compute_and_log
+        from mlflow_pt_eval.evaluation.work import Request, check_text, compute_and_log
         from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, flat_metrics, tag_evaluated
         from mlflow_pt_eval.tracking.store import connect
 
         options = _checked(model, evaluator_config or {}, kwargs)
-        outputs = recorded_outputs(model)
+        split = options.get("split", _SPLIT)
+        check_text("split", split)
         request = Request(
             data=(_matrix(dataset.features_data), dataset.labels_data),
-            **{"outputs": outputs or "auto", "dataset_name": dataset.name, **options},
+            **{"dataset_name": dataset.name, **options, "split": check_split(split)},
         )
         store = connect()
-        subject = _subject(store, _module(model, dataset.features_data), logged_model_of(model, model_id))
+        module = _module(model, dataset.features_data)
+        subject = replace(_subject(store, module, logged_model_of(model, model_id)), **recorded(model))
         with evaluation_run(store, RunChoice(run_id=run_id)) as run:
             found = compute_and_log(run, subject, request)
         if subject.name is not None and subject.version is not None:
@@ -98,12 +103,16 @@ def _subject(store: Store, module: nn.Module, model_id: str | None) -> Subject:
     if len(found) != 1:
         return Subject(module=module, uri=f"models:/{model_id}", model_id=model_id)
     (info,) = found
-    return Subject(module=module, uri=info.uri, name=info.name, version=info.version, model_id=model_id)
+    return Subject(
+        module=module, uri=info.uri, name=info.name, version=info.version, model_id=model_id, run_id=info.run_id
+    )
 
 
 def _matrix(features: Any) -> Any:
     """Return the inputs as one matrix of numbers: a table's columns in their order."""
-    return features.to_numpy("float32") if hasattr(features, "to_numpy") else features
+    from mlflow_pt_eval.data.tables import matrix
+
+    return matrix(features) if hasattr(features, "dtypes") else features
 
 
 def _module(model: Any, features: Any) -> nn.Module:

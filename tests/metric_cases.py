@@ -81,6 +81,13 @@ def _log_loss(mark: Array, score: Array) -> float:
     return float(sk.log_loss(mark, np.stack([clipped(1 - score), clipped(score)], axis=1), labels=[0, 1]))
 
 
+def _brier_score(labels: Array, exact: Array) -> float:
+    """Return what a user's own call gives: of two classes, with class 1's column."""
+    if exact.shape[1] == 2:
+        return float(sk.brier_score_loss(labels, exact[:, 1], pos_label=1))
+    return float(sk.brier_score_loss(labels, exact, labels=np.arange(exact.shape[1])))
+
+
 def _averages(labels: Array, guess: Array, names: tuple[str, ...]) -> dict[str, float]:
     functions = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
     return {
@@ -136,7 +143,7 @@ def answers_single(labels: Array, scores: Array, *, binary: bool) -> dict[str, f
             "matthews_corrcoef": sk.matthews_corrcoef(labels, guess),
             "cohen_kappa": sk.cohen_kappa_score(labels, guess),
             "log_loss": sk.log_loss(labels, clipped(scores), labels=everyone),
-            "brier_score": sk.brier_score_loss(labels, exact, labels=everyone),
+            "brier_score": _brier_score(labels, exact),
             "n_samples": len(labels),
             "expected_calibration_error": _calibration(exact.max(axis=1), guess == labels),
         }

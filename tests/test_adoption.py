@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import Tiny
+from torch import nn
 
 from mlflow_pt_eval import names
 from mlflow_pt_eval.adoption import adopt, natural_order
@@ -158,12 +160,60 @@ def test_the_alias_ends_on_the_last_file_also_where_its_version_was_there_before
     assert [one.version for one in adopted] == [1, 3, 2]
 
 
+class Soft(Tiny):
+    """Gives probabilities."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).softmax(1)
+
+
 def test_corrected_outputs_are_another_version(store: Store) -> None:
     """Weights that were adopted as logits and give probabilities: the table says why they get a second version."""
     files = model_files("soft.pth")
-    adopt(files, name="soft", factory=Tiny, input_example=X)
+    adopt(files, name="soft", factory=Soft, input_example=X)
     for dry_run, version in (True, None), (False, 2):
-        (one,) = adopt(files, name="soft", factory=Tiny, input_example=X, outputs="probabilities", dry_run=dry_run)
+        (one,) = adopt(files, name="soft", factory=Soft, input_example=X, outputs="probabilities", dry_run=dry_run)
         said = "it records outputs='logits', and 'probabilities' is given"
         assert (one.version, one.what) == (version, f"a new version; version 1 has its weights, but {said}")
     assert load_version(store, "models:/soft/2").outputs == "probabilities"
+
+
+def test_a_dry_run_knows_weights_of_another_type_again(store: Store) -> None:
+    """What counts is the module's own type: half-precision files are registered in it."""
+    torch.save({key: value.half() for key, value in Tiny().state_dict().items()}, "half.pth")
+    (real,) = adopt("half.pth", name="half", factory=Tiny, input_example=X)
+    (planned,) = adopt(Path("half.pth"), name="half", factory=Tiny, input_example=X, dry_run=True)
+    assert (real.version, planned.version, planned.what) == (1, 1, "registered already")
+    assert planned.weights_sha256 == versions(store, "half")[0].tags[names.TAG_WEIGHTS_SHA256]
+
+
+@pytest.mark.parametrize(
+    ("factory", "said"),
+    [
+        (nn.Linear, "the factory Linear failed (TypeError: .*it has to return the model when it is called with no"),
+        (lambda: 3, "returned a int instead of an nn.Module"),
+        (nn.Linear(4, 3), "factory is a Linear: give what makes a new module, its class"),
+        (3, "factory is a int"),
+    ],
+)
+def test_a_factory_that_makes_no_module_is_named(store: Store, factory: Any, said: str) -> None:
+    """Before a file is read."""
+    with pytest.raises(BadInput, match=said.replace("(", r"\(")):
+        adopt(model_files("one.pth"), name="made", factory=factory, input_example=X)
+
+
+def test_a_callable_gets_its_arguments(store: Store) -> None:
+    """As a factory that is named does."""
+    torch.save(Tiny(classes=5).state_dict(), "five.pth")
+    options = {"name": "five", "factory": Tiny, "factory_kwargs": {"classes": 5}, "input_example": X}
+    assert adopt("five.pth", dry_run=True, **options)[0].what == "a new version"
+
+
+def test_weights_that_are_not_numbers_are_no_version(store: Store) -> None:
+    """A training that diverged: the tensor is named."""
+    weights = Tiny().state_dict()
+    weights["layers.4.weight"][0, 1] = float("nan")
+    torch.save(weights, "nan.pth")
+    with pytest.raises(BadInput, match=r"nan\.pth: 'layers\.4\.weight' holds NaN"):
+        adopt("nan.pth", name="nan", factory=Tiny, input_example=X)
+    assert store.client.search_registered_models() == []

@@ -148,7 +148,7 @@ def test_binary_several_labels_and_many_classes_are_compared_with_what_they_have
 
     def differences(labels, one, other, task):
         sides = [entry(tmp_path, i, s, labels, task) for i, s in enumerate((one, other), 1)]
-        (found,) = compare_entries(sides, sides[0], resamples=50).against
+        (found,) = compare_entries(sides, sides[0], resamples=100).against
         return {difference.metric for difference in found.differences}
 
     first = rng.random((80, 1)).astype(np.float32)
@@ -168,11 +168,13 @@ def test_binary_several_labels_and_many_classes_are_compared_with_what_they_have
 def test_losses_are_compared_where_both_have_them(tmp_path):
     """The criterion's loss is a metric like any other."""
     good, bad = scores_with(LABELS, []), scores_with(LABELS, [0])
-    sides = [entry(tmp_path, 1, bad, losses=np.full(60, 0.5)), entry(tmp_path, 2, good, losses=np.full(60, 0.25))]
-    (one,) = compare_entries(sides, sides[0], resamples=50).against
-    assert (one.difference("loss").difference, one.difference("loss").verdict) == (-0.25, "better")
+    losses = np.linspace(0.2, 0.3, 60)
+    sides = [entry(tmp_path, 1, bad, losses=np.full(60, 0.5)), entry(tmp_path, 2, good, losses=losses)]
+    (one,) = compare_entries(sides, sides[0], resamples=100).against
+    assert one.difference("loss").difference == pytest.approx(-0.25)
+    assert one.difference("loss").verdict == "better"
     lossless = entry(tmp_path, 3, good)
-    (other,) = compare_entries([sides[0], lossless], sides[0], resamples=50).against
+    (other,) = compare_entries([sides[0], lossless], sides[0], resamples=100).against
     assert other.difference("loss") is None
 
 
@@ -186,7 +188,7 @@ def test_other_samples_are_refused(tmp_path, pair):
 def test_the_page_escapes_names_and_says_what_is_not_corrected(tmp_path):
     """Class names are anybody's; several comparisons need a word of caution."""
     wrong = [entry(tmp_path, v, scores_with(LABELS, [v]), class_names=["<b>", "y", "z"]) for v in (1, 2)]
-    page = render(compare_entries(wrong, wrong[0], resamples=50), {})
+    page = render(compare_entries(wrong, wrong[0], resamples=100), {})
     assert "<td>&lt;b&gt;</td>" in page
     assert "not corrected for the number of comparisons" in page
     assert "McNemar" in page

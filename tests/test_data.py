@@ -324,7 +324,7 @@ def test_a_loader_of_text_labels_is_mapped_too():
     ("source", "options", "words"),
     [
         ((X, Y + 0.25), {}, "label 0 is 0.25, but a class is a whole number"),
-        ((X, torch.where(Y == 2, torch.nan, Y)), {}, "label 2 is nan"),
+        ((X, torch.where(Y == 2, torch.nan, Y)), {}, "label 2 is missing .nan."),
         (DataLoader(Items(labels=torch.arange(11) / 4)), {}, "label 1 is 0.25"),
         ((X, torch.eye(11) * 2), {}, "label 0 is 2 in column 0, .*multilabel"),
         ((X, ["a"] * 11), {}, "the labels are text .label 0 is 'a'.: give class_names= .--class-names."),
@@ -351,11 +351,36 @@ def test_a_loader_of_text_labels_is_mapped_too():
         (7, {}, "a int is no data"),
         ((np.array(["a"] * 11), Y), {}, "the inputs are an array of <U1"),
         (((X, X[:3]), Y), {}, "shapes .11, 2., .3, 2."),
+        ((X, Y), {"classes": {0, 1, 2}}, "classes is a set: give a list"),
+        ((X, Y), {"classes": 3}, "classes is a int: give a list"),
+        ((X, Y), {"classes": [[0], [1], [2]]}, "classes holds a list"),
+        ((X, Y), {"classes": [0, 1, 2], "class_names": ["a"]}, "there are 3 classes and 1 class_names"),
+        ((X, Y), {"class_names": ["a", "", "c"]}, "class_names .--class-names. gives class 1 the name '', .*blank"),
+        ((X, torch.full((11,), 1e30)), {}, "label 0 is 1.0+.*e.30, larger than any class"),
+        ((X, np.full(11, 2**63, np.uint64)), {}, "label 0 is 9223372036854775808, larger than any class"),
+        ((X, np.array([b"a"] * 11)), {}, "the labels are bytes .label 0 is b'a'.: give them as text"),
+        ((X, np.array([b"a"] * 11, object)), {}, "the labels are bytes"),
+        ((X, np.array([b"a"] * 11)), {"class_names": ["a", "b"]}, "label 0 is b'a', .*it is bytes: give the labels as"),
         ((X, Y), {"batch_size": 0}, "batch_size is 0"),
+        ((X, Y), {"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ((X, Y), {"batch_size": "4"}, "batch_size is '4'"),
+        ((X, Y), {"batch_size": None}, "batch_size is None"),
+        ((X, Y), {"batch_size": float("nan")}, "batch_size is nan"),
         ((X, Y), {"target": "y"}, "target='y' names a table's column"),
         (iter([X]), {}, "a batch is a Tensor"),
         (iter([{"x": X}]), {}, "a batch has the keys x"),
         (iter([(X, Y[:4])]), {}, "from sample 0 on, a batch has 11 samples, but 4 labels"),
+        (
+            iter([(X, Y), (X, torch.ones(11, 3))]),
+            {},
+            "from sample 11 on, the labels have .* .N, 3., but before it .N,.",
+        ),
+        (
+            iter([(X, torch.ones(11, 3)), (X, Y)]),
+            {},
+            "from sample 11 on, the labels have .* .N,., but before it .N, 3.",
+        ),
+        (iter([(X, torch.ones(11, 3)), (X, torch.ones(11, 2))]), {}, "the labels have the shape .N, 2., but before"),
     ],
 )
 def test_bad_data_is_named_with_its_place(source, options, words):
@@ -435,14 +460,14 @@ def test_a_table_without_its_labels_is_read_like_one_with_them(table):
     assert data.inputs.dtype == torch.float32
     assert data.inputs.tolist() == [[1.0, 0.5], [0.0, 1.5]]
     assert torch.equal(data.inputs, load_data(table.assign(y=[0, 1]), target="y").inputs)
-    with pytest.raises(BadInput, match="the column 'c' holds no numbers"):
+    with pytest.raises(BadInput, match="the column 'c' holds no number for sample 0 but 'text'"):
         load_data((table.assign(c="text"), [0, 1]))
 
 
 def test_a_missing_label_in_a_table_is_named():
     """pandas' own integers know a missing value."""
     table = pd.DataFrame({"a": [1.0, 2.0], "y": pd.array([1, None], dtype="Int64")})
-    with pytest.raises(BadInput, match="label 1 is nan"):
+    with pytest.raises(BadInput, match="label 1 is missing .nan.: fill it in"):
         load_data(table, target="y")
 
 
@@ -451,13 +476,34 @@ def test_a_missing_label_in_a_table_is_named():
     [
         ({"a": [1], "y": [0]}, None, "no target column is named.*one of a, y"),
         ({"a": [1], "y": [0]}, "z", "the table has no column 'z'.*one of a, y"),
-        ({"a": ["text"], "y": [0]}, "y", "the column 'a' holds no numbers"),
+        ({"a": ["text"], "y": [0]}, "y", "the column 'a' holds no number for sample 0 but 'text'"),
+        ({"a": ["1", "?"], "y": [0, 1]}, "y", "the column 'a' holds no number for sample 1 but '?'"),
+        ({"a": pd.Categorical(["1", "2"]), "y": [0, 1]}, "y", "the column 'a' holds values of the type category"),
+        ({"a": [1j, 2], "y": [0, 1]}, "y", "the column 'a' holds values of the type complex128, no real numbers"),
+        ({"a": [1, 2], "y": [0, 1j]}, "y", "the labels are of the type complex128"),
+        ({"a": [], "y": []}, "y", "the table has 0 rows below its columns a, y"),
     ],
 )
 def test_a_table_that_cannot_be_split_says_which_columns_it_has(columns, target, words):
     """The way out is in the message."""
     with pytest.raises(BadInput, match=words):
         load_data(pd.DataFrame(columns), target=target)
+
+
+def test_two_columns_of_the_targets_name_are_refused(tmp_path):
+    """Either could be the labels; the other must not become an input, as pandas would have it in a file."""
+    table = pd.DataFrame([[1.0, 0, 1], [2.0, 1, 0]], columns=["a", "y", "y"])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    for source in (table, tmp_path / "t.csv"):
+        with pytest.raises(BadInput, match="the table has 2 columns 'y': keep the one"):
+            load_data(source, target="y")
+    assert load_data(table.set_axis(["a", "y", "y.1"], axis=1), target="y").labels.tolist() == [0, 1]
+
+
+def test_a_column_may_be_called_as_pandas_calls_a_second_one(tmp_path):
+    """Only two of one name in the file itself are two."""
+    (tmp_path / "t.csv").write_text("y,y.1\n0,5\n1,6\n")
+    assert load_data(tmp_path / "t.csv", target="y").inputs.tolist() == [[5.0], [6.0]]
 
 
 def test_an_npz_file_holds_X_and_y(tmp_path):
@@ -529,3 +575,62 @@ def test_a_spec_that_fails_is_one_line(spec, words, tmp_path):
     with pytest.raises(BadInput, match=words) as caught:
         load_data(spec)
     assert "\n" not in str(caught.value)
+
+
+class Failing(Items):
+    """A data set of which sample 5 cannot be read."""
+
+    def __getitem__(self, index):
+        if index == 5:
+            raise TypeError("no such picture\nand more")
+        return super().__getitem__(index)
+
+
+class Lengthless(Dataset):
+    """A data set that does not say how many samples it has."""
+
+    def __getitem__(self, index):
+        return X[index], Y[index]
+
+
+def failing():
+    """Give one batch, then fail."""
+    yield X, Y
+    raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (Failing(), "could not be read from sample 4 on: TypeError: no such picture$"),
+        (DataLoader(Failing(), 2), "could not be read from sample 4 on: TypeError: no such picture$"),
+        (DataLoader(Failing(), 2, num_workers=1), "from sample 4 on: TypeError: no such picture .in a worker.$"),
+        (failing(), "could not be read from sample 11 on: KeyError: 'x'$"),
+        (Lengthless(), "a Lengthless, does not say its length .TypeError.*: give it __len__"),
+        (DataLoader(Lengthless(), 2), "a Lengthless, does not say its length"),
+    ],
+)
+def test_data_that_fail_are_bad_input_with_their_place(source, words):
+    """A data set that raises is the caller's to mend, as a model that does."""
+    with pytest.raises(BadInput, match=words) as caught:
+        list(load_data(source, batch_size=2).batches())
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("error", [NotFound("no such split."), KeyboardInterrupt()])
+def test_what_is_ours_or_ends_the_program_passes_as_it_is(error):
+    """An error with a message of its own, and a user who has had enough."""
+
+    def raising():
+        yield X, Y
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        list(load_data(raising()).batches())
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.bfloat16, torch.float16])
+def test_labels_of_a_short_float_are_whole_numbers_too(dtype):
+    """NumPy has not all of torch's formats."""
+    assert load_data((X, Y.to(dtype))).labels.tolist() == Y.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -18,14 +19,16 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from mlflow_pt_eval import names
+from mlflow_pt_eval.cli import main
 from mlflow_pt_eval.data import digest, load_data
 from mlflow_pt_eval.errors import BadInput, NotFound
-from mlflow_pt_eval.evaluation import evaluate, recompute
+from mlflow_pt_eval.evaluation import evaluate, recompute, subject
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.names import check_metric_key
 from mlflow_pt_eval.registration import register
 from mlflow_pt_eval.tracking.evaluation_log import flat_metrics
 from mlflow_pt_eval.tracking.evaluations import find
+from mlflow_pt_eval.tracking.models import load_version
 from mlflow_pt_eval.tracking.registry import resolve_uri
 from mlflow_pt_eval.tracking.store import Store, connect
 
@@ -128,6 +131,7 @@ def test_a_versions_evaluation_is_whole_and_found_from_everywhere(each_store: St
     assert shown["test_accuracy"] == (result.metrics["accuracy"], "test set", content)
 
     stored = json.loads(mlflow.artifacts.load_text(f"{run.info.artifact_uri}/evaluation.json"))
+    assert stored.pop("report").keys() == {"Run", "When", "Speed"}
     assert stored == json.loads(json.dumps(result.to_json()))
     assert result.class_names == ("ant", "bee", "cat")
     assert (result.model_uri, result.dataset_digest, result.dataset_name) == (
@@ -199,7 +203,18 @@ def test_text_labels_are_read_by_the_class_names(tiny: Tiny) -> None:
         (torch.zeros(3, 3), [0, 1.5, 2], {}, "label 1 is 1.5"),
         (torch.zeros(3, 3), [0, 1], {}, "there are 3 inputs, but 2 labels"),
         (torch.zeros(0, 3), [], {}, "is empty"),
-        (torch.zeros(3, 3), [0, 1, 2], {"class_names": ["a", "b"]}, "2 class names and 3 columns"),
+        (torch.zeros(3, 3), [0, 1, 2], {"class_names": ["a", "b"]}, "has 2 entries, but the model has 3 outputs"),
+        (torch.zeros(3, 3), [0, 1, 2], {"classes": [0, 1, 2, 3]}, "classes has 4 entries, but the model has 3 outputs"),
+        (torch.zeros(2, 1), [0, 1], {"classes": [0, 1, 2]}, "classes has 3 entries, but the model tells two classes"),
+        (torch.zeros(3, 1), [0, 1, 2], {}, "label 2 is 2, but the model tells two classes apart, so labels are 0 or 1"),
+        (
+            torch.zeros(3, 3),
+            [0, 1, 2],
+            {"device": "mps:7"},
+            "device is 'mps:7', which torch cannot use here; write cpu",
+        ),
+        (torch.zeros(3, 3), [0, 1, 2], {"device": "meta"}, "device is 'meta', which torch cannot use here; write cpu"),
+        (torch.zeros(3, 3), [0, 1, 2], {"device": 3.5}, "3.5 is not a device; write cpu"),
         (torch.zeros(3, 3), [0, 1, 2], {"target": "y"}, "names a table's column"),
     ],
 )
@@ -228,6 +243,22 @@ def test_bad_input_leaves_a_failed_run_with_the_reason_and_nothing_else(store, o
         (Given(), {"split": "a//b"}, "split is 'a//b'"),
         (Given(), {"split": "a" * 224}, "at most 223"),
         (Given(), {"run_id": "0" * 32}, "there is no run"),
+        (Given(), {"run_id": 3}, "run_id is 3, a int: give a text"),
+        (Given(), {"run_name": 3}, "run_name is 3"),
+        (Given(), {"experiment_name": 3}, "experiment_name is 3"),
+        (Given(), {"dataset_name": 3}, "dataset_name is 3"),
+        (Given(), {"split": 3}, "split is 3"),
+        (Given(), {"bootstrap": 2.5}, "bootstrap is 2.5: give at least 100 resamples, or 0"),
+        (Given(), {"bootstrap": "10"}, "bootstrap is '10'"),
+        (Given(), {"bootstrap": float("nan")}, "bootstrap is nan"),
+        (Given(), {"bootstrap": -1}, "bootstrap is -1"),
+        (Given(), {"bootstrap": 99}, "bootstrap is 99"),
+        (Given(), {"class_names": ["a", "", "c"]}, "class_names .* gives class 1 the name ''"),
+        ("models:/nobody/1", {"device": "xla"}, "device is 'xla', which torch cannot use here"),
+        ("models:/nobody/1", {"device": 3.5}, "3.5 is not a device"),
+        ("m3", {}, "a registered model's version is models:/m3/VERSION"),
+        ("m3/1", {}, "a registered model's version is models:/m3/1.$"),
+        ("m3@champion", {}, "a registered model's version is models:/m3@champion.$"),
     ],
 )
 def test_what_cannot_begin_leaves_no_run(store, model, options, words):
@@ -390,6 +421,20 @@ class TestMistakes:
         assert "worst_mistakes.csv" in root(store, run)
         assert ("no picture of the worst mistakes" in caplog.text) is not shown
 
+    def test_a_row_of_labels_says_which_are_wrong(self, store):
+        """What is right, of dozens, is not repeated; a recomputed report has the same table."""
+        logits = torch.tensor([[9.0, 9, -9, -9], [9, -9, -9, 9], [-9, -9, -9, -9]])
+        truth = torch.tensor([[1, 0, 1, 0], [1, 0, 0, 1], [0, 0, 0, 1]])
+        evaluate(Given(), (logits, truth), task="multilabel", outputs="logits", class_names=list("abcd"))
+        (run,) = runs(store)
+        folder = Path(run.info.artifact_uri.removeprefix("file://"))
+        table = pd.read_csv(folder / "worst_mistakes.csv", keep_default_na=False)
+        assert list(table) == ["index", "missed", "wrongly given", "probability", "loss"]
+        assert table[["index", "missed", "wrongly given"]].values.tolist() == [[0, "c", "b"], [2, "d", "none"]]
+        recompute(run.info.run_id)
+        assert table.equals(pd.read_csv(folder / "worst_mistakes.csv", keep_default_na=False))
+        assert "wrongly given" in (folder / "report.html").read_text(encoding="utf-8")
+
     def test_no_mistake_is_an_empty_table(self, store):
         """With its columns."""
         evaluate(Given(), (torch.eye(3)[Y] * 9, Y), outputs="logits")
@@ -411,6 +456,47 @@ class TestRecompute:
         assert again.to_json() == first.to_json()
         assert store.client.list_artifacts(run.info.run_id, "images") == images
         assert len(store.client.get_metric_history(run.info.run_id, "test_accuracy")) == 1
+
+    @pytest.mark.parametrize("bootstrap", [0, 150])
+    def test_it_draws_as_often_as_the_run_did(self, store, tiny, bootstrap):
+        """Each metric keeps its one point, and none is added."""
+        evaluate(tiny, (X, Y), outputs="logits", bootstrap=bootstrap)
+        (run,) = runs(store)
+        again = recompute(run.info.run_id)
+        assert again.resamples == bootstrap
+        assert ("f1_macro" in again.intervals) == (bootstrap > 0)
+        after = store.client.get_run(run.info.run_id).data.metrics
+        assert after == run.data.metrics
+        assert all(len(store.client.get_metric_history(run.info.run_id, key)) == 1 for key in after)
+        assert "test_f1_macro_ci_low" in flat_metrics(recompute(run.info.run_id, bootstrap=200))
+
+    def test_the_report_says_what_it_said(self, store, tiny):
+        """When it was and how fast; of an older run, whose file says neither, the run alone."""
+        evaluate(tiny, (X, Y), outputs="logits")
+        (run,) = runs(store)
+        folder = Path(run.info.artifact_uri.removeprefix("file://"))
+        before = (folder / "report.html").read_bytes()
+        recompute(run.info.run_id)
+        recompute(run.info.run_id)
+        assert b"samples a second" in before
+        assert (folder / "report.html").read_bytes() == before
+        data = json.loads((folder / "evaluation.json").read_text())
+        del data["report"], data["resamples"]
+        (folder / "evaluation.json").write_text(json.dumps(data))
+        assert recompute(run.info.run_id).resamples == 1000
+        assert b"samples a second" not in (folder / "report.html").read_bytes()
+
+    def test_an_interval_that_is_left_out_now_is_gone(self, store):
+        """With the reason, though an older version drew it."""
+        evaluate(Given(), (torch.eye(3)[Y] * 9, Y), outputs="logits")
+        (run,) = runs(store)
+        path = Path(run.info.artifact_uri.removeprefix("file://")) / "evaluation.json"
+        data = json.loads(path.read_text())
+        data["intervals"]["f1_macro"], data["warnings"] = [1.0, 1.0], ["said before"]
+        path.write_text(json.dumps(data))
+        again = recompute(run.info.run_id)
+        assert again.intervals.keys() == {"accuracy"}
+        assert [text[:30] for text in again.warnings] == ["said before", "no interval of f1_macro and ro"]
 
     def test_it_mends_what_another_version_drew(self, store, tiny):
         """Metrics, figures and the report are replaced."""
@@ -460,3 +546,107 @@ def test_the_stored_predictions_give_the_evaluation_again(store: Store, tiny: Ti
     result = evaluate(tiny, (X, Y), outputs="logits")
     path = f"{runs(store)[0].info.artifact_uri.removeprefix('file://')}/predictions.parquet"
     assert Evaluation.from_predictions(path).metrics == result.metrics
+
+
+def test_classes_are_names_where_there_are_no_others(store: Store, tiny: Tiny) -> None:
+    """The caller's names first, then the registered ones if as many, then the label values themselves."""
+    text = ["cat", "dog", "eel"]
+    data = (torch.eye(3)[Y], [text[label] for label in Y.tolist()])
+    assert evaluate(Given(), data, classes=text, log=False).class_names == tuple(text)
+    assert evaluate(Given(), (data[0], Y + 7), classes=[7, 8, 9], log=False).class_names == ("7", "8", "9")
+    assert evaluate(Given(), data, classes=text, class_names=["x", "y", "z"], log=False).class_names == ("x", "y", "z")
+    blank = evaluate(Given(), (data[0], Y % 2), classes=[0, 1, ""], log=False)  # no name
+    assert blank.class_names == ("0", "1", "2")
+    register(store, tiny, name="named", input_example=X[:2], class_names=["ant", "bee", "cow"])
+    registered = evaluate("models:/named/1", (X, Y + 7), classes=[7, 8, 9], log=False)
+    assert registered.class_names == ("ant", "bee", "cow")
+
+
+def test_a_version_whose_names_are_no_names_is_evaluated_with_numbers(store: Store, tiny: Tiny, caplog, monkeypatch):
+    """It was registered when nothing was asked of them."""
+    register(store, tiny, name="old", input_example=X[:2], class_names=["ant", "bee", "cow"])
+    loaded = load_version(store, "models:/old/1")
+    monkeypatch.setattr(subject, "load_version", lambda *_, **__: replace(loaded, class_names=("ant", "", "ant")))
+    assert evaluate("models:/old/1", (X, Y), log=False).class_names == ("0", "1", "2")
+    assert "the class names that models:/old/1 was registered with are not used" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "hint"),
+    [
+        (
+            nn.Linear(3, 3),
+            torch.ones(60, 3, dtype=torch.int64).numpy(),
+            "as float32, too .X.astype.'float32'. in NumPy.$",
+        ),
+        (nn.Linear(3, 3), torch.ones(60, 3).double(), "as float32, too"),
+        (nn.Conv1d(3, 3, 1), torch.ones(60, 3, 1, dtype=torch.int64), "as float32, too"),
+        (nn.Linear(2, 3), torch.ones(60, 3), "cannot be multiplied .60x3 and 2x3.$"),
+    ],
+)
+def test_inputs_in_another_number_format_are_said_to_be(model, inputs, hint):
+    """What torch says of it names neither the inputs nor the way out."""
+    with pytest.raises(BadInput, match=hint):
+        evaluate(model, (inputs, Y), log=False)
+
+
+def test_a_run_that_has_no_such_model_says_which_it_has(store: Store, tiny: Tiny) -> None:
+    """Nothing is gone: it has another name."""
+    run = store.client.create_run(store.experiment_id("named")).info.run_id
+    with pytest.raises(NotFound, match=f"the run {run} has no model 'model'; the models that it has: none.$"):
+        evaluate(f"runs:/{run}/model", (X, Y), log=False)
+    register(store, tiny, name="other", input_example=X[:2], run_id=run)
+    with pytest.raises(NotFound, match=f"the run {run} has no model 'model'; the models that it has: other.$"):
+        evaluate(f"runs:/{run}/model", (X, Y), log=False)
+
+
+class TestCommand:
+    """`mlflow-pt-eval evaluate`."""
+
+    def test_each_warning_is_printed_once(self, store, tiny, tmp_path, capsys, caplog):
+        """On stderr, through logging; of an evaluation that is computed again, what its run has said."""
+        register(store, tiny, name="said", input_example=X[:2])
+        np.savez(tmp_path / "two.npz", X=X.numpy(), y=(Y % 2).numpy())
+        assert main(["evaluate", "models:/said/1", "--data", "two.npz"]) == 0
+        assert "occurs in no sample" not in capsys.readouterr().out
+        assert caplog.text.count("class '2' occurs in no sample") == 1
+        assert main(["evaluate", "--from-run", runs(store)[0].info.run_id]) == 0
+        captured = capsys.readouterr()
+        assert "occurs in no sample" not in captured.out
+        assert (captured.err + caplog.text).count("class '2' occurs in no sample") == 2
+
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [
+            (["models:/m/1", "--data", "x.npz"], "MODEL_URI, --data does not go with --from-run"),
+            (["--split", "val", "--class-names", "a,b"], "--split, --class-names does not go"),
+            (["--task", "binary"], "--task does not"),
+            (["--run-id", "7"], "--run-id does not"),
+            (["--batch-size", "7"], "--batch-size does not"),
+        ],
+    )
+    def test_nothing_else_stands_beside_from_run(self, options, named, capsys):
+        """It would be ignored."""
+        with pytest.raises(SystemExit) as caught:
+            main(["evaluate", *options, "--from-run", "0" * 32])
+        assert caught.value.code == 2
+        assert named in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("options", "said"),
+        [
+            (["--class-names", "a,,b"], "class_names (--class-names) gives class 1 the name ''"),
+            (["--device", "mps:7"], "device is 'mps:7', which torch cannot use here"),
+            (["--device", "meta"], "device is 'meta', which torch cannot use here"),
+        ],
+    )
+    def test_a_bad_option_is_one_line_and_status_2(self, options, said, store, tiny, tmp_path, capsys):
+        """Before a run is opened."""
+        register(store, tiny, name="bad", input_example=X[:2])
+        np.savez(tmp_path / "two.npz", X=X.numpy(), y=Y.numpy())
+        before = len(runs(store))
+        assert main(["evaluate", "models:/bad/1", "--data", "two.npz", *options]) == 2
+        err = capsys.readouterr().err
+        assert said in err
+        assert err.count("\n") == 1
+        assert len(runs(store)) == before

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +16,35 @@ import pytest
 import torch
 from nets import Image, Words
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from mlflow_pt_eval.errors import BadInput, UnsafeFile
-from mlflow_pt_eval.exporting.archive import check_archive, load_program
-from mlflow_pt_eval.exporting.inputs import read_example
+from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, UnsafeFile
+from mlflow_pt_eval.exporting.archive import load_program
+from mlflow_pt_eval.exporting.archive_copy import checked_copy
+from mlflow_pt_eval.exporting.inputs import named_outputs, read_example
 from mlflow_pt_eval.exporting.program import export_program, save_program
 from mlflow_pt_eval.exporting.snapshot import frozen_copy
 
 CPU = torch.device("cpu")
+
+
+class Layers(nn.Module):
+    """Two layers whose names are not identifiers, and any forward."""
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleDict({"one/1: a-b": nn.Linear(4, 3), "two (2)": nn.Linear(4, 3)})
+        self.call = forward
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.call(*self.layers.values(), x)
+
+
+def with_autocast(one: nn.Module, two: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return one(x) + two(x)
+
+
 EXPLOIT = "__import__('pathlib').Path('executed').touch()"
 
 
@@ -102,7 +125,80 @@ def symbol(graph: Any) -> None:
     dims[0]["as_expr"]["expr_str"] = EXPLOIT
 
 
+def calling(target: str, **arguments: Any) -> Callable[[dict[str, bytes]], None]:
+    """Let the graph begin with a call."""
+
+    def insert(graph: Any) -> None:
+        inputs = [{"name": name, "arg": value, "kind": 2} for name, value in arguments.items()]
+        inside = graph["graph_module"]["graph"]
+        inside["tensor_values"]["evil"] = inside["tensor_values"]["linear"]
+        outputs = [{"as_tensor": {"name": "evil"}}]
+        node = {"target": target, "inputs": inputs, "outputs": outputs, "metadata": {}, "name": "evil"}
+        inside["nodes"].insert(0, node)
+
+    return with_graph(insert)
+
+
+def hidden_call(graph: Any) -> None:
+    inner = {"inputs": [], "outputs": [], "tensor_values": {}, "sym_int_values": {}, "sym_bool_values": {}}
+    node = {"target": "torch.os.system", "inputs": [], "outputs": [], "metadata": {}, "name": "evil"}
+    branch = {"as_graph": {"name": "true_graph_0", "graph": inner | {"nodes": [node]}}}
+    outer = {"target": "torch.ops.higher_order.cond", "outputs": [], "metadata": {}, "name": "outer"}
+    outer["inputs"] = [{"name": "", "arg": branch, "kind": 1}]
+    graph["graph_module"]["graph"]["nodes"].insert(0, outer)
+
+
+def named_code(graph: Any) -> None:
+    text = json.dumps(graph).replace('"linear"', json.dumps(f"linear = {EXPLOIT}; linear"))
+    graph.update(json.loads(text))
+
+
+def quoted_code(graph: Any) -> None:
+    text = json.dumps(graph).replace(
+        '"parameter_name": "weight"', json.dumps({"parameter_name": f'w"+{EXPLOIT}+"'})[1:-1]
+    )
+    graph.update(json.loads(text))
+
+
+def signature(graph: Any) -> Any:
+    return graph["graph_module"]["module_call_graph"][0]["signature"]
+
+
+def tree(kind: str, context: Any) -> str:
+    leaf = {"type": None, "context": None, "children_spec": []}
+    return json.dumps([1, {"type": kind, "context": context, "children_spec": [leaf]}])
+
+
+IMPORTING = {"default_factory_module": "spy", "default_factory_name": "X", "dict_context": ["a"]}
+FREE = {"as_string": "touch executed"}
+
 ATTACKS = {
+    "a call of the system": calling("torch.os.system", command=FREE),
+    "a call through a module": calling("torch.hub.os.system", command=FREE),
+    "a call that maps a file": calling("torch.ops.aten.from_file.default", filename=FREE, shared={"as_bool": True}),
+    "a call in a graph inside": with_graph(hidden_call),
+    "a function as an argument": calling("torch.ops.higher_order.cond", to={"as_operator": "torch.os.system"}),
+    "code as a name": with_graph(named_code),
+    "code as a parameter's name": with_graph(quoted_code),
+    "code as an argument's name": with_graph(
+        lambda graph: signature(graph)["forward_arg_names"].append(f"x={EXPLOIT}")
+    ),
+    "code as a keyword": with_graph(
+        lambda graph: signature(graph).update(
+            in_spec=signature(graph)["in_spec"].replace('"[]"', json.dumps(json.dumps([f"x={EXPLOIT}"])))
+        )
+    ),
+    "an output that imports": with_graph(
+        lambda graph: signature(graph).update(
+            out_spec=tree("builtins.dict", json.dumps([{"__enum__": True, "fqn": "spy:X", "name": "n"}]))
+        )
+    ),
+    "an output whose default imports": with_graph(
+        lambda graph: signature(graph).update(out_spec=tree("collections.defaultdict", IMPORTING))
+    ),
+    "code as an example's key": put(
+        "data/sample_inputs/model.pt", saved(((torch.ones(2, 4),), {f'x"+{EXPLOIT}+"': torch.ones(2)}))
+    ),
     "pickled weights": pickled_weights,
     "an opaque constant": opaque_constant,
     "pickled examples": put("data/sample_inputs/model.pt", saved(((Exploit(),), {}))),
@@ -119,20 +215,82 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
-def test_nothing_in_an_archive_is_executed(archive: Path, attack: Callable[[dict[str, bytes]], None]) -> None:
-    """Whatever torch would unpickle or evaluate is refused before torch sees it."""
+def test_nothing_in_an_archive_is_executed(
+    archive: Path, attack: Callable[[dict[str, bytes]], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever torch would unpickle, evaluate, call or import is refused before torch sees it."""
+    Path("spy.py").write_text(EXPLOIT)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(sys.modules, "spy", raising=False)
     rewritten(archive, attack)
     with pytest.raises(UnsafeFile, match="could execute code"):
         load_program(archive, device=CPU)
     assert not Path("executed").exists()
 
 
-def test_the_attacks_are_real(archive: Path) -> None:
-    """Torch itself executes a guard of an archive: what is refused is not a theory."""
-    rewritten(archive, ATTACKS["a guard"])
-    with pytest.raises(AssertionError, match="Guard failed"):
+@pytest.mark.parametrize("attack", ["a guard", "code as an argument's name", "an output that imports"])
+def test_the_attacks_are_real(archive: Path, attack: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch itself executes what is in an archive: what is refused is not a theory."""
+    Path("spy.py").write_text(EXPLOIT)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(sys.modules, "spy", raising=False)
+    rewritten(archive, ATTACKS[attack])
+    with contextlib.suppress(AssertionError, AttributeError):
         torch.export.load(archive).module()(torch.randn(2, 4))
     assert Path("executed").exists()
+
+
+def two_in_one(archive: Path) -> Path:
+    """Put an archive with a pickle before a clean one: torch's reader finds the first, Python's the second."""
+    clean = archive.read_bytes()
+    with zipfile.ZipFile(archive) as old:
+        room = len(old.read("model/data/sample_inputs/model.pt"))
+    rewritten(archive, lambda files: None)
+    clean = archive.read_bytes()
+    rewritten(archive, put("data/sample_inputs/model.pt", pickle.dumps(Exploit()).ljust(room, b"\0")))
+    archive.write_bytes(archive.read_bytes()[:-22] + clean)
+    return archive
+
+
+def test_an_archive_in_front_of_the_archive_is_refused(archive: Path) -> None:
+    """What is checked is what torch reads, also where two readers of zip files disagree."""
+    with pytest.raises(UnsafeFile, match="something before its first file"):
+        load_program(two_in_one(archive), device=CPU)
+    assert not Path("executed").exists()
+
+
+def test_readers_of_zip_files_disagree(archive: Path) -> None:
+    """Torch itself executes the pickle in front, which Python's own reader does not see."""
+    with contextlib.suppress(Exception):
+        torch.export.load(two_in_one(archive))
+    assert Path("executed").exists()
+
+
+def test_torch_reads_a_copy(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive that is exchanged after the check is not read again."""
+    load = torch.export.load
+
+    def exchanged(source: Any) -> Any:
+        rewritten(archive, ATTACKS["a guard"])
+        return load(source)
+
+    monkeypatch.setattr(torch.export, "load", exchanged)
+    load_program(archive, device=CPU)(torch.randn(2, 4))
+    assert not Path("executed").exists()
+
+
+def test_a_graph_still_checks_its_inputs(archive: Path) -> None:
+    """The guards that torch stores are kept, and with them its message for an input of another shape."""
+    with pytest.raises(AssertionError, match="Guard failed"):
+        load_program(archive, device=CPU)(torch.randn(2, 5))
+
+
+def test_compressed_files_are_refused(archive: Path) -> None:
+    """A small file could fill the memory."""
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_DEFLATED) as more:
+        more.writestr("model/data/weights/weight_7", bytes(1000))
+    with pytest.raises(UnsafeFile, match="compressed"):
+        load_program(archive, device=CPU)
 
 
 def test_ambiguous_names_are_refused(archive: Path) -> None:
@@ -140,7 +298,7 @@ def test_ambiguous_names_are_refused(archive: Path) -> None:
     with zipfile.ZipFile(archive, "a") as more:
         more.writestr("other/models/model.json", b"{}")
     with pytest.raises(UnsafeFile, match="ambiguous"):
-        check_archive(archive)
+        checked_copy(archive)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +307,25 @@ def test_ambiguous_names_are_refused(archive: Path) -> None:
         (Image().to(memory_format=torch.channels_last), torch.randn(2, 3, 8, 8)),
         (Words(), torch.ones(2, 7, dtype=torch.int64)),
         (nn.LSTM(4, 3, batch_first=True), torch.randn(2, 5, 4)),
+        (nn.GRU(4, 3, batch_first=True), torch.randn(2, 5, 4)),
+        (nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2), torch.randn(2, 5, 8)),
+        (nn.EmbeddingBag(9, 3), torch.ones(2, 7, dtype=torch.int64)),
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8), nn.Upsample(scale_factor=2)), torch.randn(2, 3, 8, 8)),
+        (Layers(lambda one, two, x: torch.cond(x.sum() > 0, one, two, (x,))), torch.randn(2, 4)),
+        (Layers(with_autocast), torch.randn(2, 4)),
+        (Layers(lambda one, two, x: checkpoint(one, x, use_reentrant=False)), torch.randn(2, 4)),
+        (Layers(lambda one, two, x: torch.vmap(one)(x)), torch.randn(2, 4)),
+        (Layers(lambda one, two, x: {"a b/c": (one(x), [two(x)])}), torch.randn(2, 4)),
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*enable_nested_tensor:UserWarning")
 def test_what_torch_exports_is_let_through(model: nn.Module, x: torch.Tensor, tmp_path: Path) -> None:
-    """Convolutions, embeddings and recurrent layers load, and give the same bits."""
+    """Convolutions, embeddings, recurrent layers, control flow: they load, and give what they gave."""
     loaded = load_program(exported(model, x, tmp_path / "model.pt2"), device=CPU)
-    want, got = model.eval()(x), loaded(x)
-    first = (want[0], got[0]) if isinstance(want, tuple) else (want, got)
-    assert torch.equal(*first)
+    want, got = named_outputs(model.eval()(x)), named_outputs(loaded(x))
+    assert want.keys() == got.keys()
+    for key in want:
+        torch.testing.assert_close(want[key], got[key])
 
 
 def test_guards_of_several_free_dimensions_are_let_through(tmp_path: Path) -> None:
@@ -195,7 +364,47 @@ def test_a_graph_moves_to_another_device_with_what_is_baked_in(tmp_path: Path) -
     assert load_program(path, device=torch.device("meta"))(torch.randn(4, 3, device="meta")).device.type == "meta"
 
 
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
+def test_a_weight_without_its_bytes_is_damage(archive: Path) -> None:
+    """Torch takes zeros for a file that is empty."""
+    rewritten(archive, put("data/weights/weight_0", b""))
+    with pytest.raises(CheckpointDamaged, match="weight_0 is empty"):
+        load_program(archive, device=CPU)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 5000])
+def test_an_archive_that_is_cut_is_damaged(archive: Path, cut: int) -> None:
+    """Not unsafe, though the archive of the example input inside of it may end there."""
+    archive.write_bytes(archive.read_bytes()[:-cut])
+    with pytest.raises(CheckpointDamaged, match="its end is missing"):
+        load_program(archive, device=CPU)
+
+
+def test_a_changed_bit_is_damage(archive: Path) -> None:
+    """The archive's own checksums say so."""
+    archive.write_bytes(archive.read_bytes().replace(b"torch.ops.aten.linear", b"torch.ops.aten.linnar", 1))
+    with pytest.raises(CheckpointDamaged, match="Bad CRC-32"):
+        load_program(archive, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("data/weights/model_weights_config.json", b'{"config": []}'),
+        ("data/weights/model_weights_config.json", b"[]"),
+        ("models/model.json", b"[]"),
+        ("models/model.json", b"{"),
+        ("models/model.json", b"[" * 200_000),
+    ],
+)
+def test_json_of_another_kind_is_bad_input(archive: Path, name: str, content: bytes) -> None:
+    """One line, however the parser fails."""
+    rewritten(archive, put(name, content))
+    with pytest.raises(BadInput, match="is not a whole .pt2 archive") as caught:
+        load_program(archive, device=CPU)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
 def test_a_damaged_archive_is_bad_input(tmp_path: Path, content: bytes) -> None:
     """One clear line, not a reader's traceback."""
     path = tmp_path / "model.pt2"

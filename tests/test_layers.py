@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "mlflow_pt_eval"
 
 # Lower layers never import higher ones; within a layer, L1 rooms below `files` may use each other.
 LAYERS = {
-    0: {"errors", "names", "records", "signals", "forks", "redaction", "wording", "ledger", "processes"},
+    0: {"errors", "names", "records", "signals", "forks", "redaction", "wording", "ledger", "processes", "class_names"},
     1: {
         *(
             "policies",

@@ -101,3 +101,40 @@ def test_a_binary_task_has_the_curves_of_class_1() -> None:
     found = evaluate_scores(*single(6, 100, 2), task="binary", class_names=["no", "yes"], bootstrap=0).curves
     assert [curve.name for curve in (*found.roc, *found.precision_recall)] == ["yes", "yes"]
     assert found.roc_macro is None
+
+
+def _slices(recall: Array, precision: Array, grid: int) -> dict[int, tuple[float, float]]:
+    """Return the lowest and the highest precision in each slice of recall."""
+    found: dict[int, tuple[float, float]] = {}
+    for at, value in zip(np.floor(recall * grid).astype(int).tolist(), precision.tolist(), strict=True):
+        low, high = found.get(at, (value, value))
+        found[at] = min(low, value), max(high, value)
+    return found
+
+
+@pytest.mark.parametrize(("samples", "classes"), [(60_000, 2), (700_000, 2), (120_000, 30)])
+def test_a_thinned_precision_recall_curve_keeps_the_precisions_of_every_slice_of_recall(samples, classes) -> None:
+    """Where it jumps within one, lowest and highest are there, be it that a row is worked through in pieces."""
+    labels, scores = single(4, samples, classes)
+    task = "binary" if classes == 2 else "multiclass"
+    curve = evaluate_scores(labels, scores, task=task, bootstrap=0).curves.precision_recall[-1]
+    grid, mark = grid_for(classes), (labels == classes - 1).astype(int)
+    precision, recall, _ = sk.precision_recall_curve(mark, scores[:, classes - 1])
+    steps = np.append(np.diff(recall) < 0, False)  # one point a score of a positive: the lowest of those at its recall
+    whole, kept = _slices(recall[steps], precision[steps], grid), _slices(curve.recall[1:], curve.precision[1:], grid)
+    assert kept.keys() == whole.keys()
+    for at, (low, high) in whole.items():
+        assert abs(kept[at][0] - low) < 2 / grid
+        assert abs(kept[at][1] - high) < 2 / grid
+    assert points(curve.precision, curve.recall) <= points(precision, recall)
+
+
+@pytest.mark.parametrize(("samples", "classes", "most"), [(400_000, 2, 2100), (200_000, 10, 2100), (100_000, 100, 450)])
+def test_long_curves_have_few_points(samples: int, classes: int, most: int) -> None:
+    """An evaluation is a file of some megabytes, however many samples it was of."""
+    labels, scores = single(7, samples, classes)
+    task = "binary" if classes == 2 else "multiclass"
+    found = evaluate_scores(labels, scores, task=task, bootstrap=0).curves
+    assert max(len(curve.fpr) for curve in found.roc) <= most
+    assert max(len(curve.recall) for curve in found.precision_recall) <= 2 * most
+    assert sum(len(curve.recall) for curve in found.precision_recall) <= most * len(found.precision_recall)

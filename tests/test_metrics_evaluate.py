@@ -22,7 +22,7 @@ from metric_cases import (
 )
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.metrics import Evaluation, blocks, evaluate_scores, groups
+from mlflow_pt_eval.metrics import Evaluation, blocks, evaluate_scores, groups, paired_difference
 
 CONTRACT = {
     "accuracy", "balanced_accuracy", "precision_macro", "precision_weighted", "recall_macro", "recall_weighted",
@@ -102,6 +102,19 @@ def test_the_log_loss_is_that_of_the_plain_call(case: tuple[Array, Array]) -> No
     assert close(found, wanted, 1e-6 * max(1, wanted))
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_brier_score_of_two_classes_is_that_of_class_1(seed: int) -> None:
+    """As a user calls it; float32 columns don't add up to exactly 1, so that both together would give another."""
+    labels, scores = single(seed, 3, 2)
+    wanted = sk.brier_score_loss(labels, scores[:, 1].astype(np.float64), pos_label=1)
+    found = evaluate_scores(labels, scores, task="binary", bootstrap=0).metrics["brier_score"]
+    assert found == pytest.approx(wanted, abs=1e-12)
+    worse = scores[:, ::-1].copy()
+    against = evaluate_scores(labels, worse, task="binary", bootstrap=0).metrics["brier_score"]
+    pair = paired_difference("brier_score", labels, scores, worse, resamples=100)
+    assert pair.difference == pytest.approx(found - against, abs=1e-12)
+
+
 def test_the_averages_are_the_calls_that_the_contract_names() -> None:
     """Where every class occurs, `roc_auc_score(multi_class="ovr")` itself gives the number."""
     labels, scores = single(3, 500, 4)
@@ -172,7 +185,7 @@ def test_one_class_only_has_no_ranking_metric() -> None:
 def test_nothing_that_is_said_is_not_a_number() -> None:
     """NaN stands in no metric and no interval, of any task and kind."""
     for kind in ("constant", "one_class", "absent_class"):
-        found = evaluate_scores(*single(5, 6, 4, kind), task="multiclass", bootstrap=50)
+        found = evaluate_scores(*single(5, 6, 4, kind), task="multiclass", bootstrap=100)
         assert all(np.isfinite(value) for value in found.metrics.values())
         assert all(np.isfinite(ends).all() for ends in found.intervals.values())
 
@@ -182,7 +195,7 @@ def test_threads_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "BLOCK_VALUES", 64)
     for task, case in (("multiclass", single(7, 300, 9)), ("multilabel", several(7, 300, 5))):
         one, three = (
-            evaluate_scores(*case, task=task, threads=threads, bootstrap=60, micro=True) for threads in (1, 3)
+            evaluate_scores(*case, task=task, threads=threads, bootstrap=100, micro=True) for threads in (1, 3)
         )
         assert json.dumps(one.to_json()) == json.dumps(three.to_json())
 
@@ -239,6 +252,6 @@ def test_the_inputs_are_left_as_they_are() -> None:
     """Sorting happens in a copy."""
     labels, scores = single(2, 100, 3)
     before = labels.copy(), scores.copy()
-    evaluate_scores(labels, scores, task="multiclass", bootstrap=20)
+    evaluate_scores(labels, scores, task="multiclass", bootstrap=100)
     assert np.array_equal(labels, before[0])
     assert np.array_equal(scores, before[1])

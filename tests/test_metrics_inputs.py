@@ -63,6 +63,13 @@ def test_class_names_must_fit() -> None:
         evaluate_scores([0, 1, 0, 1], HALF, task="binary", class_names=["a", "b", "c"])
 
 
+@pytest.mark.parametrize("names", [["a", ""], ["a", "a"], ["a", None], {"a", "b"}, 3, [1, "1"]])
+def test_class_names_are_each_a_name(names: Any) -> None:
+    """By the rule of `check_class_names`, wherever names are given."""
+    with pytest.raises(BadInput, match="class_names"):
+        evaluate_scores([0, 1, 0, 1], HALF, task="binary", class_names=names)
+
+
 def test_an_unknown_task_is_refused() -> None:
     """A typo must not silently become another task."""
     with pytest.raises(BadInput, match="'multi-class' is no task"):

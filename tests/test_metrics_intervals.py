@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import Evaluation, counts, estimators, evaluate_scores, incidence, intervals
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.intervals import wilson
+from mlflow_pt_eval.names import Task
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ def test_wilsons_interval_is_the_textbooks(successes: int, trials: int, ends: tu
 
 def test_the_keys_are_the_contracts() -> None:
     """Accuracy, F1 and ROC-AUC; without resamples accuracy alone."""
-    assert set(evaluate_scores(*single(1, 60, 2), task="binary").intervals) == {"accuracy", "f1_macro", "roc_auc"}
+    assert set(evaluate_scores(*single(2, 200, 2), task="binary").intervals) == {"accuracy", "f1_macro", "roc_auc"}
     many = evaluate_scores(*single(1, 60, 3), task="multiclass")
     labels = evaluate_scores(*several(1, 60, 3), task="multilabel")
     assert set(many.intervals) == set(labels.intervals) == {"accuracy", "f1_macro", "roc_auc_macro"}
@@ -67,17 +69,86 @@ def test_the_linear_part_gives_nearly_the_same_intervals(task: str, monkeypatch:
         assert linear[key] == pytest.approx((low, high), abs=0.1 * (high - low))
 
 
-def test_too_few_resamples_are_refused() -> None:
-    """A negative number is a mistake, not a wish for none."""
-    with pytest.raises(BadInput, match="resamples is -1"):
-        evaluate_scores(*single(1, 60, 2), task="binary", bootstrap=-1)
+@pytest.mark.parametrize("bootstrap", [-1, 1, 2, 99, True, 250.0, "a"])
+def test_too_few_resamples_are_refused(bootstrap: Any) -> None:
+    """A negative number is a mistake, not a wish for none; the ends of a few resamples are luck."""
+    with pytest.raises(BadInput, match="the number of resamples is .*: give 0 for no intervals, or at least 100"):
+        evaluate_scores(*single(1, 60, 2), task="binary", bootstrap=bootstrap)
 
 
-def test_a_single_sample_has_intervals_without_a_width() -> None:
-    """Of F1, which the bootstrap cannot know better; Wilson's is honest about it."""
+@pytest.mark.parametrize("seed", [-1, "a", 0.5])
+def test_a_seed_that_is_none_is_refused(seed: Any) -> None:
+    """In one line, as everything."""
+    with pytest.raises(BadInput, match="seed is .*: give a whole number"):
+        evaluate_scores(*single(1, 60, 2), task="binary", seed=seed)
+
+
+def one_apart(sizes: list[int], apart: float = 1.0) -> tuple[Array, Array]:
+    """Return so many samples of each class, its score that much higher than those of the others."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes)
+    logits = rng.standard_normal((len(labels), len(sizes)))
+    logits[np.arange(len(labels)), labels] += apart
+    return labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+RARE: list[tuple[Task, list[int], set[str]]] = [
+    ("binary", [999, 1], {"f1_macro"}),
+    ("binary", [996, 4], {"f1_macro"}),
+    ("binary", [4, 996], {"f1_macro"}),
+    ("binary", [995, 5], {"f1_macro", "roc_auc"}),
+    ("binary", [2, 2], set()),
+    ("multiclass", [996, 4], {"f1_macro"}),
+    ("multiclass", [300, 300, 1], {"f1_macro"}),
+    ("multiclass", [300, 300, 8], {"f1_macro", "roc_auc_macro"}),
+    ("multiclass", [10] * 100, {"f1_macro", "roc_auc_macro"}),
+    ("multiclass", [10] * 99 + [1], {"f1_macro", "roc_auc_macro"}),
+    ("multiclass", [1] * 30, set()),
+]
+
+
+@pytest.mark.parametrize(("task", "sizes", "known"), RARE)
+def test_an_interval_that_the_data_cannot_support_is_left_out(task: Task, sizes: list[int], known: set[str]) -> None:
+    """Of one positive the bootstrap sees no variance; of many classes a single rare one makes little of it."""
+    found = evaluate_scores(*one_apart(sizes), task=task, curves=False)
+    assert found.intervals.keys() == {"accuracy"} | known
+    said = [text for text in found.warnings if text.startswith("no interval of")]
+    area = "roc_auc" if task == "binary" else "roc_auc_macro"
+    missing = " and ".join(key for key in ("f1_macro", area) if key not in known)
+    assert said == ([f"no interval of {missing}: {intervals.FEW}."] if missing else [])
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_perfect_score_has_no_interval(wrong: bool) -> None:
+    """Nor its contrary: all resamples are alike, which is no certainty; Wilson's interval is honest about it."""
+    labels = np.arange(30) % 2
+    found = evaluate_scores(labels, np.eye(2)[1 - labels if wrong else labels], task="binary")
+    assert found.metrics["roc_auc"] == found.metrics["f1_macro"] == (0 if wrong else 1)
+    assert found.intervals.keys() == {"accuracy"}
+    assert found.warnings == (f"no interval of f1_macro and roc_auc: {intervals.ALIKE}.",)
+
+
+def test_a_perfect_score_has_no_interval_by_the_linear_part_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever rounding adds to it."""
+    monkeypatch.setattr(estimators, "LARGEST_WORK", 0)
+    labels = np.arange(300) % 3
+    found = evaluate_scores(labels, np.eye(3)[labels] * 0.7 + 0.1, task="multiclass")
+    assert found.intervals.keys() == {"accuracy"}
+
+
+def test_one_sample_has_the_accuracys_interval_alone() -> None:
+    """Which is wide."""
     found = evaluate_scores([1], np.array([[0.25, 0.75]]), task="binary").intervals
-    assert found["f1_macro"] == (1, 1)
+    assert found.keys() == {"accuracy"}
     assert found["accuracy"][0] < 0.3
+
+
+def test_what_a_class_of_each_size_adds_to_the_samples_seen() -> None:
+    """One class's own size; of several the rare ones count most, absent ones nothing."""
+    assert intervals.seen(np.array([7])) == pytest.approx(7)
+    assert intervals.seen(np.array([10] * 100)) == pytest.approx(10)
+    assert intervals.seen(np.array([300, 300, 1])) == pytest.approx(1, abs=0.01)
+    assert intervals.seen(np.array([0, 4])) == pytest.approx(4)
+    assert intervals.seen(np.array([0, 0])) == 0
 
 
 def normal_sample(rng: np.random.Generator, samples: int) -> tuple[Array, Array]:
@@ -118,6 +189,8 @@ def test_the_interval_of_an_f1_over_many_small_classes_covers_the_truth() -> Non
         labels = rng.integers(0, classes, 10 * classes)
         guess = np.where(rng.random(len(labels)) < 0.7, labels, rng.integers(0, classes, len(labels)))
         of = incidence.of_confusion(counts.confusion_matrix(labels, guess, classes))
-        low, high = intervals.f1_interval(of, Draws(400, seed))
+        ends = intervals.f1_interval(of, Draws(400, seed))
+        assert not isinstance(ends, str)
+        low, high = ends
         held.append(low <= 0.7 + 0.3 / classes <= high)
     assert np.mean(held) >= 0.87

@@ -64,7 +64,7 @@ def test_the_linear_part_gives_nearly_the_same(task: Task, metric: str, monkeypa
 def test_a_model_does_not_differ_from_itself(metric: str) -> None:
     """The same samples are drawn for both: the interval has no width."""
     labels, good, _ = two("multiclass")
-    assert paired_difference(metric, labels, good, good, resamples=50) == pytest.approx((0, 0, 0), abs=1e-15)
+    assert paired_difference(metric, labels, good, good, resamples=100) == pytest.approx((0, 0, 0), abs=1e-15)
 
 
 def test_pairing_makes_the_interval_narrow() -> None:
@@ -93,17 +93,19 @@ def test_two_classes_have_macro_averages_too() -> None:
     labels, good, bad = two("binary")
     for metric in ("roc_auc_macro", "average_precision_macro", "roc_auc_weighted"):
         ours, theirs = (evaluate_scores(labels, each, task="multiclass", bootstrap=0).metrics for each in (good, bad))
-        found = paired_difference(metric, labels, good, bad, resamples=20)
+        found = paired_difference(metric, labels, good, bad, resamples=100)
         assert found.difference == pytest.approx(ours[metric] - theirs[metric], abs=1e-9)
 
 
 def test_the_loss_is_compared_by_the_samples_losses() -> None:
     """In place of outputs."""
-    losses = np.arange(10.0)
-    found = paired_difference("loss", np.zeros(10, int), losses, losses + 1)
-    assert found == pytest.approx((-1, -1, -1))
+    losses, more = np.arange(10.0), np.array([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+    found = paired_difference("loss", np.zeros(10, int), losses, losses + more)
+    assert found.difference == pytest.approx(-1.1)
+    assert -1.5 < found.low < -1.1 < found.high <= -1
 
 
+AREAS = [single(seed, 100, 2)[1] for seed in (1, 2)]
 BAD: list[tuple[str, Any, Any, Any, dict[str, Any], str]] = [
     ("f2", [0, 1], [0, 1], [0, 1], {}, "'f2' has no paired interval: give one of accuracy"),
     ("roc_auc", [0, 1], [0, 1], [0, 1], {}, "roc_auc needs scores"),
@@ -113,10 +115,18 @@ BAD: list[tuple[str, Any, Any, Any, dict[str, Any], str]] = [
     ("accuracy", [0, -1], [0, 1], [0, 1], {}, "negative"),
     ("accuracy", [0, 1], np.full((2, 2), np.nan), [0, 1], {}, "NaN"),
     ("accuracy", [0, 1], [0, 1], [0, 1], {"confidence": 95}, "confidence is 95"),
-    ("accuracy", [0, 1], [0, 1], [0, 1], {"resamples": 0}, "resamples is 0"),
+    ("accuracy", [0, 1], [0, 1], [0, 1], {"resamples": 0}, "number of resamples is 0: give at least 100"),
     ("loss", [0, 1], [[1.0, 2.0]], [1.0, 2.0], {}, "losses have shape"),
     ("loss", [0, 1], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], {}, "losses have shape"),
     ("loss", [0, 1], [1.0, np.nan], [1.0, 2.0], {}, r"losses\[1\] is nan"),
+    ("accuracy", [0, 1], [0, 1], [1, 0], {}, "accuracy has no paired interval: every resample gives the same value"),
+    (
+        "roc_auc",
+        [0] * 96 + [1] * 4,
+        *AREAS,
+        {},
+        "roc_auc has no paired interval: there are too few samples of the rare",
+    ),
     ("roc_auc", [0, 1, 2], np.full((3, 3), 1 / 3), np.full((3, 3), 1 / 3), {}, "roc_auc is of a binary task"),
     ("f1", [0, 1, 2], [0, 1, 2], [0, 1, 2], {}, "f1 is of a binary task"),
 ]
@@ -190,4 +200,4 @@ def test_more_classes_than_named_are_refused() -> None:
 
 def test_a_class_that_nobody_has_seen_is_still_class_1() -> None:
     """Its metrics are scikit-learn's zeros."""
-    assert paired_difference("f1", [0, 0], [0, 0], [0, 0], resamples=5) == (0, 0, 0)
+    assert paired_difference("f1", [0, 0], [0, 0], [0, 0], resamples=100) == (0, 0, 0)

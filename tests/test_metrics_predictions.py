@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,13 +38,13 @@ def test_up_to_100_classes_everything_comes_back(name: str, tmp_path: Path) -> N
     names, losses = [f"class {index}" for index in range(scores.shape[1])], np.linspace(0, 3, len(labels))
     path = tmp_path / "predictions.parquet"
     predictions_frame(labels, scores, task=task, class_names=names, losses=losses).to_parquet(path, index=False)
-    before = evaluate_scores(labels, scores, task=task, class_names=names, losses=losses, bootstrap=50, micro=True)
-    assert text(Evaluation.from_predictions(path, bootstrap=50, micro=True)) == text(before)
+    before = evaluate_scores(labels, scores, task=task, class_names=names, losses=losses, bootstrap=100, micro=True)
+    assert text(Evaluation.from_predictions(path, bootstrap=100, micro=True)) == text(before)
 
 
 def test_above_100_classes_what_can_be_had_comes_back(tmp_path: Path) -> None:
     """Label metrics, losses, calibration and top 5 exactly; what needs all probabilities is left out, and said."""
-    labels, scores = single(6, 400, 130, "tied")
+    labels, scores = single(6, 800, 130, "tied")
     before = evaluate_scores(labels, scores, task="multiclass", bootstrap=0)
     path = tmp_path / "predictions.parquet"
     predictions_frame(labels, scores).to_parquet(path)
@@ -59,7 +60,7 @@ def test_above_100_labels_the_label_metrics_come_back() -> None:
     """The lists of labels that are set are all that it takes."""
     truth, scores = several(7, 60, 120)
     before = evaluate_scores(truth, scores, task="multilabel", bootstrap=0)
-    after = Evaluation.from_predictions(predictions_frame(truth, scores), bootstrap=50)
+    after = Evaluation.from_predictions(predictions_frame(truth, scores), bootstrap=100)
     assert after.metrics == {key: before.metrics[key] for key in after.metrics}
     assert {"accuracy", "hamming_loss", "f1_micro", "f1_samples"} <= after.metrics.keys()
     assert np.array_equal(after.confusion, before.confusion)
@@ -124,6 +125,21 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
         Evaluation.from_predictions(tmp_path / "nowhere.parquet")
 
 
+@pytest.mark.parametrize("junk", [b"", b"label,prediction\n0,0\n", b"PAR1 no more"])
+def test_a_file_of_another_kind_is_refused(junk: bytes, tmp_path: Path) -> None:
+    """With the path."""
+    (tmp_path / "predictions.csv").write_bytes(junk)
+    with pytest.raises(BadInput, match=r"predictions\.csv' is no parquet file that can be read"):
+        Evaluation.from_predictions(tmp_path / "predictions.csv")
+
+
+@pytest.mark.parametrize("frame", [None, {}, [1], 3])
+def test_what_is_no_table_is_refused(frame: Any) -> None:
+    """By its type."""
+    with pytest.raises(BadInput, match=f"the predictions are a {type(frame).__name__}: give a DataFrame"):
+        Evaluation.from_predictions(frame)
+
+
 PLAIN = pd.DataFrame({"label": [0, 1, 1], "prediction": [0, 1, 1], "probability_0": [0.9, 0.2, 0.1]}).assign(
     probability_1=[0.1, 0.8, 0.9]
 )
@@ -134,6 +150,9 @@ def test_a_frame_of_ones_own_is_read() -> None:
     for dtype in ("int64", "float64", "Int64", "object", "bool"):
         frame = PLAIN.astype({"label": dtype})
         assert Evaluation.from_predictions(frame, bootstrap=0).metrics["accuracy"] == 1.0
+
+
+MANY = predictions_frame(np.arange(3), np.full((3, 120), 1 / 160) + np.eye(120)[[50, 60, 70]] / 4)
 
 
 @pytest.mark.parametrize(
@@ -155,12 +174,53 @@ def test_a_frame_of_ones_own_is_read() -> None:
         (predictions_frame(*several(1, 3, 120)).assign(label=1), "has a list of labels in each row's 'label'"),
         (predictions_frame(*several(1, 3, 120)).assign(label=[[0], 3, [1]]), "lists, but not in every row"),
         (predictions_frame(*several(1, 3, 120)).assign(label=[["a"], [], [1]]), r"labels\[0\] is 'a'"),
+        (PLAIN.assign(probability_1=["a", "b", "c"]), r"probability_1\[0\] is 'a'; 3 of 3 are no numbers"),
+        (PLAIN.assign(probability_1=[0.1, np.nan, 0.9]), r"probability_1\[1\] is nan; 1 of 3 are NaN or infinite"),
+        (PLAIN.assign(probability_1=[0.1, 0.8, None]), r"probability_1\[2\] is nan; 1 of 3"),
+        (PLAIN.assign(probability_0=[0.9, 7.0, 0.1]), r"probability_0\[1\] is 7.0; 1 of 3 are outside 0 … 1: store"),
+        (PLAIN.assign(probability_0=0.5), r"the row's sum of probabilities\[0\] is 0.6.*; 3 of 3 are not 1: store"),
+        (PLAIN.assign(loss=["x", 1.0, 2.0]), r"loss\[0\] is 'x'; 1 of 3 are no numbers"),
+        (PLAIN.assign(loss=[1.0, None, 2.0]), r"losses\[1\] is nan; 1 of 3"),
+        (PLAIN.assign(label=[0, 2, 1]), r"labels\[1\] is 2; 1 of 3 are not from 0 to below 2, the number of probab"),
+        (PLAIN.assign(prediction=[0, 0, 1]), r"predictions\[1\] is 0; 1 of 3 are not of the highest probability"),
+        (MANY.assign(probability_label=np.nan), r"probability_label\[0\] is nan; 3 of 3 are NaN or infinite"),
+        (MANY.assign(probability_label=7.0), r"probability_label\[0\] is 7.0; 3 of 3 are outside 0 … 1"),
+        (MANY.assign(probability_prediction=-0.1), r"probability_prediction\[0\] is -0.1.*outside 0 … 1"),
+        (MANY.assign(top_1=[np.nan, 1, 2]), r"top_1\[0\] is nan; 1 of 3 are no whole numbers"),
+        (MANY.assign(prediction=MANY["label"]), r"predictions\[0\] is \d+; . of 3 are not of the highest probability"),
+        (
+            predictions_frame(*several(1, 3, 4)).assign(prediction=[[]] * 3),
+            r"predictions\[0, \d\] is 0; .* of 12 are not",
+        ),
     ],
 )
 def test_other_tables_are_refused(frame: pd.DataFrame, said: str) -> None:
     """One line that says what is missing or wrong."""
     with pytest.raises(BadInput, match=said):
         Evaluation.from_predictions(frame)
+
+
+NAMES: list[tuple[Any, str]] = [
+    (["a"], "1 class names and 2 columns"),
+    (["a", "b", "c"], "3 class names and 2 columns"),
+    (["a", "a"], "name.*'a'"),
+    ("ab", "class_names .* is a str"),
+]
+
+
+@pytest.mark.parametrize(("names", "said"), NAMES)
+def test_names_that_name_no_classes_are_refused(names: Any, said: str) -> None:
+    """One for each, and each another."""
+    with pytest.raises(BadInput, match=said):
+        Evaluation.from_predictions(PLAIN, class_names=names)
+
+
+def test_above_100_classes_the_names_count_the_classes() -> None:
+    """Too few of them leave some without one."""
+    with pytest.raises(
+        BadInput, match=r"is \d+; . of 3 are not from 0 to below 2, the number of class names: give one"
+    ):
+        Evaluation.from_predictions(MANY, class_names=["a", "b"])
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -14,9 +14,9 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import Evaluation, evaluate_scores
 
 EVALUATIONS = {
-    "binary": evaluate_scores(*single(1, 80, 2), task="binary", bootstrap=20),
-    "multiclass": evaluate_scores(*single(2, 80, 5, "absent_class"), task="multiclass", bootstrap=20, micro=True),
-    "multilabel": evaluate_scores(*several(3, 80, 4), task="multilabel", bootstrap=20),
+    "binary": evaluate_scores(*single(1, 80, 2), task="binary", bootstrap=100),
+    "multiclass": evaluate_scores(*single(2, 80, 5, "absent_class"), task="multiclass", bootstrap=100, micro=True),
+    "multilabel": evaluate_scores(*several(3, 80, 4), task="multilabel", bootstrap=100),
     "single sample": evaluate_scores([0], np.full((1, 3), 1 / 3), task="multiclass"),
 }
 
@@ -68,3 +68,9 @@ def test_anything_else_is_refused(data: Any, said: str) -> None:
     """One line that says what is wrong with it."""
     with pytest.raises(BadInput, match=said):
         Evaluation.from_json(data)
+
+
+def test_an_older_evaluation_was_of_1000_resamples() -> None:
+    """Files without the number are read as what they were."""
+    assert EVALUATIONS["binary"].resamples == 100
+    assert Evaluation.from_json(without("resamples")).resamples == 1000

@@ -13,7 +13,7 @@ from mlflow_pt_eval.metrics import auc_band, evaluate_scores, per_class_frame
 def test_the_table_has_a_row_for_each_class() -> None:
     """With the contract's columns; NaN where a ranking metric is undefined."""
     labels, scores = single(1, 40, 3, "absent_class")
-    frame = per_class_frame(evaluate_scores(labels, scores, task="multiclass", class_names="abc", bootstrap=0))
+    frame = per_class_frame(evaluate_scores(labels, scores, task="multiclass", class_names=list("abc"), bootstrap=0))
     assert list(frame.columns) == ["class", "precision", "recall", "f1", "support", "roc_auc", "average_precision"]
     assert frame["class"].tolist() == ["a", "b", "c"]
     assert frame["support"].tolist() == np.bincount(labels, minlength=3).tolist()

@@ -124,7 +124,15 @@ def test_a_run_that_is_a_training_gets_a_child(tracking, tiny):
     ("config", "words"),
     [
         ({"metric_prefix": "x"}, "has no option 'metric_prefix'; evaluator_config takes task, outputs"),
-        ({"class_names": ["a"]}, "1 class names and 3 columns"),
+        ({"class_names": ["a"]}, "class_names .* has 1 entries, but the model has 3 outputs"),
+        ({"class_names": 5}, "class_names .* is a int: give a list of names"),
+        ({"split": "../x"}, "split is '../x', which cannot stand in front of a metric's key"),
+        ({"split": None}, "split is None"),
+        ({"split": 3}, "split is 3, a int: give a text"),
+        ({"batch_size": "8"}, "batch_size is '8'; it must be a whole number of at least 1"),
+        ({"bootstrap": "x"}, "bootstrap is 'x': give at least 100 resamples"),
+        ({"task": "x"}, "task is 'x'; it must be one of"),
+        ({"outputs": "x"}, "outputs is 'x'; it must be one of"),
     ],
 )
 def test_a_wrong_option_is_named(tracking, tiny, config, words):
@@ -132,6 +140,27 @@ def test_a_wrong_option_is_named(tracking, tiny, config, words):
     register(connect(tracking), tiny, name="wrong", input_example=X[:2])
     with pytest.raises(BadInput, match=words):
         evaluated("models:/wrong/1", X.numpy(), Y, **config)
+
+
+def test_a_column_of_text_is_named(tracking, tiny):
+    """As `evaluate` names it."""
+    register(connect(tracking), tiny, name="text", input_example=X[:2])
+    table = pd.DataFrame(X.numpy(), columns=list("abcd")).assign(c="x", kind=Y)
+    with pytest.raises(BadInput, match="the column 'c' holds no number for sample 0 but 'x'"):
+        evaluated("models:/text/1", table, "kind")
+
+
+def test_the_names_that_were_registered_are_those_of_the_classes(tracking, tiny):
+    """For labels that are numbers, and for those that are the names; an order of the caller's own is refused."""
+    classes = ["ant", "bee", "cat"]
+    register(connect(tracking), tiny, name="named", input_example=X[:2], class_names=classes)
+    table = pd.DataFrame(X.numpy(), columns=list("abcd"))
+    numbers = evaluated("models:/named/1", X.numpy(), Y)
+    assert list(numbers.artifacts["per_class.csv"].content.iloc[:, 0]) == classes
+    texts = evaluated("models:/named/1", table.assign(kind=[classes[label] for label in Y]), "kind")
+    assert texts.metrics == numbers.metrics
+    with pytest.raises(BadInput, match="registered with the same names in the order ant, bee, cat"):
+        evaluated("models:/named/1", X.numpy(), Y, class_names=classes[::-1])
 
 
 def test_stored_predictions_are_refused(tracking):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,9 +13,10 @@ import pytest
 from evaluations import HOSTILE, evaluation, hard_ones
 
 from mlflow_pt_eval import figures, names
-from mlflow_pt_eval.metrics import Evaluation, auc_band
-from mlflow_pt_eval.metrics.result import ClassMetrics, Curves
-from mlflow_pt_eval.report import render
+from mlflow_pt_eval.metrics import Evaluation, auc_band, evaluate_scores
+from mlflow_pt_eval.metrics.result import ClassMetrics, Curves, ThresholdTable
+from mlflow_pt_eval.names import Task
+from mlflow_pt_eval.report import render, words
 from mlflow_pt_eval.wording import score
 
 HARD = hard_ones()
@@ -80,8 +82,56 @@ def test_figures_are_inside_as_they_are() -> None:
     page = render(HARD["binary"], {names.ROC_PNG: PNG, "own.png": other}, mistakes_figure=PNG)
     inside = [b64decode(source.partition(",")[2]) for source in Reader(page).sources]
     assert inside == [PNG, other, PNG]
-    assert 'alt="ROC curve" width="30" height="20"' in page
+    assert 'width="30" height="20"' in page
     assert 'alt="own.png" width="50" height="40"' in page
+
+
+def test_every_figure_has_a_heading_and_its_main_number_in_words() -> None:
+    """Who goes from heading to heading, or does not see the figure, knows what stands there."""
+    for hard in (HARD["binary"], HARD["multilabel"]):
+        page = render(hard, dict.fromkeys(words.FIGURES, PNG))
+        for title in words.FIGURES.values():
+            assert f"<h2>{title}</h2><img" in page
+        alt = re.findall(r'alt="([^"]*)"', page)
+        area = hard.metrics["roc_auc" if hard.task == "binary" else "roc_auc_macro"]
+        assert any(text.startswith("ROC curve, ROC AUC") and text.endswith(score(area)) for text in alt)
+        assert sum(", " in text for text in alt) >= 4  # of those of several labels no confusion matrix has an accuracy
+
+
+def known_keys() -> list[tuple[Task, str]]:
+    """Return every key that an evaluation can log, with its task."""
+    labels = {
+        "binary": np.arange(12) % 2,
+        "multiclass": np.arange(12) % 6,
+        "multilabel": np.add.outer(np.arange(12), np.arange(6)) % 2,
+    }
+    found = []
+    for task, truth in labels.items():
+        scores = np.full((12, 2 if task == "binary" else 6), 0.5 if task != "multiclass" else 1 / 6)
+        made = evaluate_scores(truth, scores, task=task, loss=1.0, bootstrap=0)
+        found += [(task, key) for key in made.metrics if key != "n_samples"]
+    return found
+
+
+@pytest.mark.parametrize(("task", "key"), known_keys())
+def test_every_metric_says_what_it_says(task: Task, key: str) -> None:
+    """In its task's own words: of several labels there are no classes, and all of them have to be right."""
+    assert words.meaning(key, task)
+    assert task != "multilabel" or "class" not in words.meaning(key, task)
+
+
+def test_no_words_are_of_a_metric_that_is_never_logged() -> None:
+    """The words are those of the keys, no more."""
+    known = known_keys()
+    assert set(words.MULTILABEL) == {key for task, key in known if task == "multilabel"}
+    assert set(words.METRICS) == {key for task, key in known if task != "multilabel"}
+
+
+def test_the_accuracy_of_several_labels_leads_with_what_it_asks() -> None:
+    """All labels must be right, so that it is low; the share of wrong decisions stands beside it."""
+    text = Reader(render(HARD["multilabel"], {})).text
+    assert text.index("Accuracy, all labels right") < text.index("Hamming loss") < text.index("Metrics")
+    assert "Accuracy, all labels right" not in Reader(render(HARD["binary"], {})).text
 
 
 def test_every_text_of_a_user_is_escaped() -> None:
@@ -118,7 +168,7 @@ def test_small_values_keep_their_digits() -> None:
     """A log loss of 0.00001234 is not shown as 0."""
     evaluated = replace(HARD["binary"], metrics={"log_loss": 0.00001234, "accuracy": 0.0, "own_metric": 12.5})
     text = Reader(render(evaluated, {})).text
-    assert "1.234e-05" in text
+    assert text.count("1.23e-05") == 1
     assert "0.0000" in text
     assert "Own metric 12.5000" in text
 
@@ -155,7 +205,47 @@ def test_warnings_are_shown() -> None:
 def many_classes(count: int) -> Evaluation:
     """Return an evaluation with *count* rows in its per-class table, the last ones the worst."""
     rows = tuple(ClassMetrics(f"class {k}", 0.5, 0.5, 1 - k / count, 7, None, 0.25) for k in range(count))
-    return replace(HARD["perfect"], per_class=rows, class_names=tuple(row.name for row in rows))
+    confusion = np.ones((count, 2, 2), np.int64)
+    return replace(HARD["multilabel"], per_class=rows, class_names=tuple(row.name for row in rows), confusion=confusion)
+
+
+def cells(page: str, head: str) -> list[list[str]]:
+    """Return the texts of the cells under a table's row of *head*, a row each."""
+    body = page.partition(f">{head}</th>")[2].partition("<tbody>")[2].partition("</tbody>")[0]
+    found = (re.findall(r"<td[^>]*>(?:<[^>]*>)*([^<]*)", line) for line in body.split("</tr>")[:-1])
+    return [list(map(unescape, texts)) for texts in found]
+
+
+def test_names_have_their_index_where_they_are_not_the_index() -> None:
+    """Figures call names that look alike, or that they cannot draw, by it."""
+    alike = render(evaluation(3, names=["cat", "cat ", "dog"]), {})
+    assert [row[:2] for row in cells(alike, "Class")] == [["0", "cat"], ["1", "cat "], ["2", "dog"]]
+    assert [row[0] for row in cells(render(HARD["perfect"], {}), "Class")] == ["0", "1", "2"]
+    folded = cells(render(many_classes(100), {}), "Label")
+    assert [row[:2] for row in folded] == [[str(k), f"class {k}"] for k in range(99, 79, -1)]
+
+
+def test_what_is_undefined_is_not_shown_as_0() -> None:
+    """Recall and F1 of a class without samples, the precision of one that is never predicted; as in the figures."""
+    truth = np.array([0, 0, 1, 2])
+    made = evaluate_scores(truth, np.eye(5)[[0, 0, 0, 3]], task="multiclass", bootstrap=0)
+    rows = cells(render(made, {}), "Class")
+    assert [row[2:5] for row in rows] == [
+        ["0.6667", "1.0000", "0.8000"],
+        ["–", "0.0000", "0.0000"],
+        ["–", "0.0000", "0.0000"],
+        ["0.0000", "–", "–"],
+        ["–", "–", "–"],
+    ]
+
+
+def test_classes_without_samples_are_not_the_worst() -> None:
+    """Of many classes those come first of which something can be found."""
+    rows = tuple(
+        replace(row, support=0, f1=0.0) if k < 50 else row for k, row in enumerate(many_classes(100).per_class)
+    )
+    shown = cells(render(replace(many_classes(100), per_class=rows), {}), "Label")
+    assert [row[0] for row in shown] == [str(k) for k in range(99, 79, -1)]
 
 
 def test_of_many_classes_the_worst_come_first_and_the_rest_is_folded() -> None:
@@ -185,11 +275,32 @@ def test_the_threshold_table_shows_the_marked_points_and_those_around() -> None:
         assert repr(float(table.threshold[row])) in read.titles
 
 
+def test_the_threshold_tables_columns_are_of_one_format() -> None:
+    """Rates have four decimals, however small; a threshold is short of 1 if it is, and told from the next."""
+    near = 1 - np.array([0, 1, 2, 30, 900], np.float64) * 2.0**-24
+    rising = np.array([0.0004, 0.00002, 0.3, 0.5, 1.0])
+    hard = ThresholdTable(near, rising, rising, rising, rising, youden_index=3, best_f1_index=4)
+    page = render(replace(HARD["binary"], curves=Curves(thresholds=hard)), {})
+    rows = cells(page, "Threshold")
+    assert [row[0] for row in rows] == ["1", "0.9999999", "0.9999999", "0.9999982", "0.9999"]
+    assert [row[1] for row in rows] == ["0.0004", "<0.0001", "0.3000", "0.5000", "1.0000"]
+
+
+def test_a_metric_without_an_interval_has_an_empty_place() -> None:
+    """Some evaluations have an interval of the accuracy alone, or none: then there is no column."""
+    one = replace(HARD["binary"], intervals={"accuracy": (0.25, 0.75)})
+    assert Reader(render(one, {})).text.count("0.2500 – 0.7500") == 2
+    none = Reader(render(replace(one, intervals={}), {})).text
+    assert "interval" not in none
+    assert "None" not in none
+    assert "nan" not in none
+
+
 def test_mistakes_are_a_table_of_what_was_given() -> None:
     """The first row's keys are the columns; whole numbers, which may be indices, have no separators."""
     rows = [{"index": 12345, "true": "a", "p": 0.000123456, "seen": True}, {"index": 2, "true": None}]
     text = Reader(render(HARD["binary"], {}, mistakes=rows)).text
-    assert "index true p seen 12345 a 1.235e-04 True 2 – – –" in text
+    assert "index true p seen 12345 a 0.000123 True 2 – – –" in text
 
 
 def test_hostile_class_names_are_whole_in_the_table() -> None:

@@ -17,12 +17,15 @@ import pytest
 import torch
 import yaml
 from conftest import Tiny
-from nets import Two
+from mlflow.entities import LoggedModelStatus
+from nets import Stubborn, Two
+from safetensors.torch import load_file, save_file
 from servers import free_port, running
 from torch import nn
 
-from mlflow_pt_eval.errors import BadInput, NotFound, PathEscape, StateMismatch, UnsafeFile
+from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, NotFound, PathEscape, StateMismatch, UnsafeFile
 from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.state import weights_sha256
 from mlflow_pt_eval.tracking.models import load_model, load_version, located
 from mlflow_pt_eval.tracking.registry import resolve_uri
 from mlflow_pt_eval.tracking.store import Store, connect
@@ -182,6 +185,104 @@ def test_files_that_are_gone_are_named(store: Store, tiny: Tiny) -> None:
         shutil.rmtree(folder)
     with pytest.raises(NotFound, match="the model's files are gone"):
         load_version(store, "models:/gone/1")
+
+
+def in_folder(store: Store, uri: str) -> Path:
+    """Return the folder of a model in a store on this machine: what is changed in it stays changed."""
+    with located(store, uri) as (_, folder):
+        return folder
+
+
+def with_other_weights(folder: Path) -> None:
+    """Change a published model's weights as somebody would who knows its form."""
+    path = folder / "weights.safetensors"
+    save_file({key: value + 1 for key, value in load_file(path).items()}, path)
+    program = torch.export.load(folder / "data" / "model.pt2")
+    for value in program.state_dict.values():
+        value.data += 1
+    torch.export.save(program, folder / "data" / "model.pt2")
+
+
+@pytest.mark.parametrize("into", [False, True])
+def test_weights_that_were_changed_are_refused(store: Store, tiny: Tiny, into: bool) -> None:
+    """The graph's own, and those for a class of one's own: the message names the version."""
+    register(store, tiny, name="changed", input_example=X)
+    with_other_weights(in_folder(store, "models:/changed/1"))
+    with pytest.raises(CheckpointDamaged, match="models:/changed/1 was not loaded: .*not those that were published"):
+        load_version(store, "models:/changed@challenger", into=Tiny() if into else None)
+
+
+@pytest.mark.parametrize("into", [False, True])
+@pytest.mark.parametrize("by", ["version", "model_id"])
+def test_the_store_knows_the_weights_too(store: Store, tiny: Tiny, into: bool, by: str) -> None:
+    """Whoever can write the model's files, its description among them, cannot write the registry's tags by that."""
+    register(store, tiny, name="forged", input_example=X)
+    info = resolve_uri(store, "models:/forged/1")
+    folder = in_folder(store, info.uri)
+    with_other_weights(folder)
+    forged = weights_sha256(load_file(folder / "weights.safetensors"))
+    described = (folder / "MLmodel").read_text().replace(str(info.weights_sha256), forged)
+    (folder / "MLmodel").write_text(described)
+    assert load_version(store, str(folder)).weights_sha256 == forged  # the folder alone cannot tell
+    with pytest.raises(CheckpointDamaged, match="not those that were published"):
+        load_version(store, info.uri if by == "version" else f"models:/{info.model_id}", into=Tiny() if into else None)
+
+
+def test_weights_of_a_factory_are_checked_before_its_code_runs(store: Store) -> None:
+    """What is loaded into a factory's module is what was published."""
+    register(store, Stubborn(), name="made", input_example=X, factory="nets:Stubborn")
+    path = in_folder(store, "models:/made/1") / "weights.safetensors"
+    save_file({key: value + 1 for key, value in load_file(path).items()}, path)
+    with pytest.raises(CheckpointDamaged, match="models:/made/1 was not loaded"):
+        load_version(store, "models:/made/1")
+
+
+class Noted(nn.Linear):
+    """It has an extra state, which an export leaves out of the graph's weights."""
+
+    def get_extra_state(self) -> torch.Tensor:
+        return torch.tensor(3)
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        pass
+
+
+def test_an_extra_state_is_no_other_weight(store: Store) -> None:
+    """A graph without it is whole; with other weights, it is not."""
+    live = Noted(4, 3)
+    register(store, live, name="noted", input_example=X)
+    assert torch.equal(load_version(store, "models:/noted/1")(X), live(X))
+    program = in_folder(store, "models:/noted/1") / "data" / "model.pt2"
+    changed = torch.export.load(program)
+    changed.state_dict["bias"].data += 1
+    torch.export.save(changed, program)
+    with pytest.raises(CheckpointDamaged, match=r"model\.pt2 are not those that were published"):
+        load_version(store, "models:/noted/1")
+
+
+def test_an_exported_version_calls_no_factory(store: Store, tiny: Tiny) -> None:
+    """Whatever its description names: the graph is the model."""
+    register(store, tiny, name="graph", input_example=X)
+    path = in_folder(store, "models:/graph/1") / "MLmodel"
+    described = yaml.safe_load(path.read_text())
+    described["metadata"] |= {"pt_eval.factory": "nets:Stubborn", "pt_eval.factory_kwargs": {}}
+    path.write_text(yaml.safe_dump(described))
+    assert torch.equal(load_version(store, "models:/graph/1")(X), tiny.eval()(X))
+
+
+@pytest.mark.parametrize("status", [LoggedModelStatus.FAILED, LoggedModelStatus.PENDING])
+def test_a_model_that_never_proved_itself_is_not_loaded(store: Store, tiny: Tiny, status: LoggedModelStatus) -> None:
+    """By its id; by its run's path the one that is whole is found, also where a newer one is not."""
+    run_id = store.client.create_run(store.experiment_id("unproved")).info.run_id
+    register(store, tiny, name="unproved", input_example=X, run_id=run_id)
+    good = resolve_uri(store, "models:/unproved/1")
+    bad = store.client.create_logged_model(store.experiment_id("unproved"), name="unproved", source_run_id=run_id)
+    store.client.log_model_artifacts(bad.model_id, str(in_folder(store, good.uri)))
+    if status is LoggedModelStatus.FAILED:
+        store.client.finalize_logged_model(bad.model_id, status)
+    with pytest.raises(NotFound, match=f"models:/{bad.model_id} is {status}"):
+        load_version(store, f"models:/{bad.model_id}")
+    assert load_version(store, f"runs:/{run_id}/unproved").model_id == good.model_id
 
 
 def test_requirements_are_pinned_and_found_on_an_index(store: Store, tiny: Tiny) -> None:

@@ -406,6 +406,11 @@ def test_a_second_process_on_the_same_run_is_refused():
         (lambda: mpe.TrainingRun({"model": model()}, params={"a@b": 1}), "'a@b' is not a param key"),
         (lambda: mpe.RegisterBest("a/b", input_example=EXAMPLE), "cannot name a registered model"),
         (lambda: mpe.RegisterBest("a", input_example=EXAMPLE, outputs="logit"), "outputs='logit'"),
+        (lambda: mpe.RegisterBest("a", input_example=EXAMPLE, class_names="abc"), "is a str: give a list of names"),
+        (lambda: mpe.RegisterBest("a", input_example=EXAMPLE, class_names=["a", "a"]), "one name, 'a'"),
+        (lambda: mpe.RegisterBest("a", input_example=EXAMPLE, factory="net"), "'net' is not a factory"),
+        (lambda: mpe.RegisterBest("a", input_example="x.npz"), "the example is a str"),
+        (lambda: mpe.RegisterBest("a", input_example=EXAMPLE[:0]), r"has the shape \(0, "),
     ],
 )
 def test_a_mistake_is_told_before_a_run_exists(make, message):

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
 from mlflow_pt_eval.cli.params import Parser, name_list, optional, positive_int
 
+# What says how to predict, which stored predictions are long past.
+_OF_A_MODEL = (
+    *("model_uri", "data", "target", "split", "batch_size"),
+    *("device", "class_names", "task", "outputs", "run_id"),
+)
 _EXAMPLE = "example: mlflow-pt-eval evaluate models:/digits@challenger --data projects.digits.data:test"
 
 
@@ -46,10 +52,14 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the metrics."""
     if args.from_run is None and not (args.model_uri and args.data):
         args.parser.error("give MODEL_URI and --data SPEC, or --from-run RUN_ID")
+    if args.from_run is not None and (given := _given(args)):
+        args.parser.error(f"{', '.join(given)} does not go with --from-run, whose predictions are made: leave it out")
     from mlflow_pt_eval.evaluation import evaluate, recompute
 
     if args.from_run is not None:
         result = recompute(args.from_run)
+        for warning in result.warnings:  # `evaluate` has said its own already
+            print(warning, file=sys.stderr)
     else:
         result = evaluate(
             args.model_uri,
@@ -66,8 +76,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_json())
         return 0
-    for warning in result.warnings:
-        print(f"note: {warning}")
     rows = [
         (f"{result.split}_{key}", value, *result.intervals.get(key, (None, None)))
         for key, value in result.metrics.items()
@@ -76,3 +84,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"{result.model_uri or 'predictions'} on {result.n_samples} samples, dataset digest {result.dataset_digest}")
     print_table(("metric", "value", "95% low", "high"), rows)
     return 0
+
+
+def _given(args: argparse.Namespace) -> list[str]:
+    """Return what was given, other than its default, of that which is said of a model and its data."""
+    given = (name for name in _OF_A_MODEL if getattr(args, name) != args.parser.get_default(name))
+    return ["MODEL_URI" if name == "model_uri" else f"--{name.replace('_', '-')}" for name in given]

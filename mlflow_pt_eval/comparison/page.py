@@ -9,9 +9,9 @@ from mlflow_pt_eval.comparison.result import Comparison
 from mlflow_pt_eval.comparison.sides import Against, MetricDifference
 from mlflow_pt_eval.metrics import McNemar
 from mlflow_pt_eval.names import FLIPS_CSV, direction
+from mlflow_pt_eval.report.cells import name, number, value
 from mlflow_pt_eval.report.document import document, image, section, to_know
-from mlflow_pt_eval.report.markup import Markup, row, table, tag
-from mlflow_pt_eval.report.tables import number
+from mlflow_pt_eval.report.markup import Markup, number_heads, row, table, tag
 from mlflow_pt_eval.report.words import metric_name
 
 FLIPS_SHOWN: Final = 50  # of each version; all of them are in the table of flips
@@ -31,7 +31,7 @@ def render(comparison: Comparison, figures: Mapping[str, bytes]) -> str:
         _header(comparison, names),
         to_know(comparison.warnings),
         section("Metrics", _metrics(comparison)),
-        *(tag("section", image(text, data)) for text, data in figures.items()),
+        *(section(text, image(f"{text}: {names}", data)) for text, data in figures.items()),
         *([section("Differences to the baseline", tag("p", _NOTE, class_="hint"))] if comparison.against else []),
         *(_against(comparison, one) for one in comparison.against),
     )
@@ -54,14 +54,9 @@ def _metrics(comparison: Comparison) -> Markup:
     sides = comparison.sides
     keys = dict.fromkeys(key for side in sides for key in side.evaluation.metrics if key != "n_samples")
     return table(
-        ("Metric", *_number_heads(*(side.label for side in sides))),
+        ("Metric", *number_heads(*(side.label for side in sides))),
         [row(_metric_cell(key), *(number(side.evaluation.metrics.get(key)) for side in sides)) for key in keys],
     )
-
-
-def _number_heads(*words: str) -> list[Markup]:
-    """Return heads of columns of numbers, which stand to the right."""
-    return [tag("th", word, scope="col", class_="n") for word in words]
 
 
 def _metric_cell(key: str) -> Markup:
@@ -73,14 +68,18 @@ def _against(comparison: Comparison, one: Against) -> Markup:
     labels = {side.uri: side.label for side in comparison.sides}
     return section(
         f"{labels[one.uri]} against {labels[comparison.baseline]}",
-        table(
-            ("Metric", *_number_heads("Difference", "95 % from", "to"), ""),
-            [_difference(found) for found in one.differences],
-        ),
+        _differences(one),
         tag("p", _mcnemar_text(one.mcnemar)),
         _classes(one),
         _flips(one),
     )
+
+
+def _differences(one: Against) -> Markup:
+    if not one.differences:
+        return tag("p", "No metric has a paired interval on these samples.", class_="hint")
+    head = ("Metric", *number_heads("Difference", "95 % from", "to"), "")
+    return table(head, [_difference(found) for found in one.differences])
 
 
 def _difference(found: MetricDifference) -> Markup:
@@ -104,11 +103,11 @@ def _classes(one: Against) -> Markup:
     changed = [c for c in changed if c.change == c.change]
     if not changed:
         return tag("p", "No class's recall changed.", class_="hint")
-    rows = [row(c.name, number(c.baseline), number(c.version), number(c.change)) for c in changed[:CLASSES_SHOWN]]
+    rows = [row(name(c.name), number(c.baseline), number(c.version), number(c.change)) for c in changed[:CLASSES_SHOWN]]
     more = len(changed) - len(rows)
     said = f"The {len(rows)} classes whose recall changed most; {more:,} more changed." if more else ""
     return tag(
-        "div", table(("Class", *_number_heads("Recall before", "after", "Change")), rows), tag("p", said, class_="hint")
+        "div", table(("Class", *number_heads("Recall before", "after", "Change")), rows), tag("p", said, class_="hint")
     )
 
 
@@ -116,7 +115,7 @@ def _flips(one: Against) -> Markup:
     if not one.flips:
         return Markup("")
     shown = one.flips[:FLIPS_SHOWN]
-    rows = [row(tag("td", str(f.index), class_="n"), f.change, f.label, f.baseline, f.version) for f in shown]
+    rows = [row(value(f.index), f.change, name(f.label), name(f.baseline), name(f.version)) for f in shown]
     words = f"The samples that flipped ({len(one.flips):,}; all of them are in {FLIPS_CSV})"
-    head = (*_number_heads("Index"), "Change", "Label", "Baseline says", "Version says")
+    head = (*number_heads("Index"), "Change", "Label", "Baseline says", "Version says")
     return tag("details", tag("summary", words), table(head, rows))

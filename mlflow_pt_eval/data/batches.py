@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader
 
-from mlflow_pt_eval.data.items import batches_of
+from mlflow_pt_eval.data.items import batches_of, reading_failed
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
 from mlflow_pt_eval.data.tables import matrix
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, PtEvalError
 
 # What a model is called with: model(x), model(*tuple), model(**mapping).
 Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
@@ -89,13 +89,20 @@ class Stream:
     offset: int = 0
 
     def batches(self) -> Iterator[Batch]:
-        """Give every sample once, as the loader does."""
-        start = self.offset
-        for raw in batches_of(self.loader):
-            inputs, targets = split(raw)
-            batch = self._batch(as_inputs(inputs), targets, start)
-            start += len(batch.labels)
-            yield batch
+        """Give every sample once, as the loader does; BadInput, too, for what the data set or the loader raises."""
+        start, columns = self.offset, None
+        try:  # around the loop: batches are many
+            for raw in batches_of(self.loader):
+                inputs, targets = split(raw)
+                batch = self._batch(as_inputs(inputs), targets, start)
+                if batch.labels.shape[1:] != columns:
+                    columns = _same_columns(batch.labels, columns, start)
+                start += len(batch.labels)
+                yield batch
+        except PtEvalError:
+            raise
+        except Exception as error:
+            raise reading_failed(start, error) from error
 
     def _batch(self, inputs: Inputs, targets: Any, start: int) -> Batch:
         labels = as_labels(targets, index=self.class_index, start=start)
@@ -201,6 +208,15 @@ def count(inputs: Inputs) -> int:
     """Return how many samples *inputs* hold."""
     # The shape, since a tensor's len() takes several times as long, and a loader's batches are many.
     return (inputs if isinstance(inputs, torch.Tensor) else parts(inputs)[0]).shape[0]
+
+
+def _same_columns(labels: Labels, before: tuple[int, ...] | None, start: int) -> tuple[int, ...]:
+    """Return the labels' shape without the samples; BadInput where it is another one than *before*."""
+    columns = labels.shape[1:]
+    if before is not None:
+        new, old = (f"(N, {form[0]})" if form else "(N,)" for form in (columns, before))
+        raise BadInput(f"from sample {start} on, the labels have the shape {new}, but before it {old}: give all alike.")
+    return columns
 
 
 def _described(value: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, default_collate
 
+from mlflow_pt_eval.errors import BadInput
+
 
 def batches_of(loader: Iterable[Any]) -> Iterator[Any]:
     """Iterate *loader*; the same batches in the same order, be the loader read here or by its own iterator."""
@@ -17,6 +19,22 @@ def batches_of(loader: Iterable[Any]) -> Iterator[Any]:
         and type(loader.sampler) is SequentialSampler
     )
     return _read(loader) if plain and isinstance(loader, DataLoader) else iter(loader)
+
+
+def reading_failed(start: int, error: Exception) -> BadInput:
+    """Return what to say of *error*, which came out of the user's data set or loader before sample *start*."""
+    reason = first_line(error)
+    if "Original Traceback" in str(error):  # a worker's: what was raised there follows its last, indented lines
+        _, _, last = str(error).rpartition('  File "')
+        raised = (line for line in last.splitlines()[1:] if line.strip() and not line.startswith(" "))
+        reason = f"{next(raised, reason)} (in a worker)"
+    return BadInput(f"the data could not be read from sample {start} on: {reason}")
+
+
+def first_line(error: Exception) -> str:
+    """Return what *error* says, with its kind, in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _read(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -11,9 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from mlflow_pt_eval.class_names import is_list
 from mlflow_pt_eval.errors import BadInput
 
 Labels = npt.NDArray[np.int64]
+
+_NO_INT64 = 2.0**63  # the first number that int64 does not hold
+_NUMPYS = (torch.float64, torch.float32, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,14 @@ def class_index(classes: Sequence[Hashable], *, text_only: bool = False) -> Clas
     >>> class_index(["cat", "dog"]).numbers
     {'cat': 0, 'dog': 1}
     """
-    if isinstance(classes, str) or not len(classes):
-        raise BadInput(f"classes is {classes!r}: give a list of the label values, in the order of the model's outputs.")
+    if not is_list(classes) or not len(classes):
+        what = "empty" if is_list(classes) else f"a {type(classes).__name__}"
+        raise BadInput(f"classes is {what}: give a list of the label values, in the order of the model's outputs.")
     values = [value.item() if isinstance(value, np.generic) else value for value in classes]
     index: dict[Hashable, int] = {}
     for value in values:
+        if not isinstance(value, Hashable):
+            raise BadInput(f"classes holds a {type(value).__name__}: give the label values, numbers or texts.")
         if value in index:
             raise BadInput(f"classes names {value!r} twice; each label value stands for one output of the model.")
         index[value] = len(index)
@@ -82,19 +89,30 @@ def check_range(labels: Labels, n_classes: int, *, start: int = 0) -> None:
     if not labels.size or labels.view(np.uint64).max() < n_classes:
         return
     first = int(np.flatnonzero((labels < 0) | (labels >= n_classes))[0])
+    between = "or" if n_classes == 2 else "to"
     raise BadInput(
-        f"label {start + first} is {labels[first]}, but the model has {n_classes} outputs, so labels are 0 to "
-        f"{n_classes - 1}; if the data's labels are other values, give classes= in Python, in the order of the outputs."
+        f"label {start + first} is {labels[first]}, but {apart(n_classes)}, so labels are 0 {between} {n_classes - 1}; "
+        "if the data's labels are other values, give classes= in Python, in the order of the outputs."
     )
 
 
+def apart(n_classes: int) -> str:
+    """Say how many classes a model knows: two are the outputs 0 and 1, or a single logit.
+
+    >>> apart(3), apart(2)
+    ('the model has 3 outputs', 'the model tells two classes apart')
+    """
+    return "the model tells two classes apart" if n_classes == 2 else f"the model has {n_classes} outputs"
+
+
 def _array(raw: Any) -> npt.NDArray[Any]:
-    if isinstance(raw, torch.Tensor):
-        raw = raw.detach().cpu()
-        raw = (raw.float() if raw.dtype == torch.bfloat16 else raw).numpy()
     try:
+        if isinstance(raw, torch.Tensor):
+            raw = raw.detach().cpu()
+            # NumPy has no number formats as short as some of torch's.
+            raw = (raw.float() if raw.is_floating_point() and raw.dtype not in _NUMPYS else raw).numpy()
         return np.asarray(raw)
-    except (ValueError, TypeError) as error:  # parts of several lengths, or tensors that are nowhere near
+    except (ValueError, TypeError, RuntimeError) as error:  # parts of several lengths, tensors that are nowhere near
         raise BadInput(
             f"the labels are a {type(raw).__name__} that makes no array: give one label a sample."
         ) from error
@@ -109,9 +127,12 @@ def _mapped(labels: npt.NDArray[Any], index: Mapping[Hashable, int], start: int)
     if (unknown := numbers < 0).any():
         _refuse_missing(labels, start, unknown)
         first = int(unknown.argmax())
+        way = "add it to class_names= (--class-names) or classes=, or leave such samples out"
+        if _are_bytes(labels[first : first + 1]):
+            way = "it is bytes: give the labels as text (label.decode())"
         raise BadInput(
             f"label {start + first} is {_shown(labels[first : first + 1])}, which is not among the classes "
-            f"({_shown(index)}); add it to class_names= (--class-names) or classes=, or leave such samples out."
+            f"({_shown(index)}); {way}."
         )
     return numbers
 
@@ -131,11 +152,14 @@ def _refuse_missing(labels: npt.NDArray[Any], start: int, among: Any = True) -> 
 
 
 def _unnamed(labels: npt.NDArray[Any], start: int) -> BadInput:
-    text = _is_text(labels)
-    way = "class_names= (--class-names)" if text else "classes="
+    first, kind, way = labels.ravel()[:1], f"of the type {labels.dtype}", "classes="
+    if _are_bytes(first):
+        kind, way = "bytes", "them as text (label.decode()) and class_names= (--class-names)"
+    elif _is_text(labels):
+        kind, way = "text", "class_names= (--class-names)"
     return BadInput(
-        f"the labels are {'text' if text else f'of the type {labels.dtype}'} (label {start} is "
-        f"{_shown(labels.ravel()[:1])}): give {way}, all of them in the order of the model's outputs."
+        f"the labels are {kind} (label {start} is {_shown(first)}): give {way}, all of them in the order of the "
+        "model's outputs."
     )
 
 
@@ -144,10 +168,18 @@ def _whole(labels: npt.NDArray[Any], start: int) -> Labels:
         bad = ~np.isfinite(labels) | (np.floor(labels) != labels)
         if bad.any():
             first = tuple(int(i) for i in np.argwhere(bad)[0])
+            if np.isnan(labels[first]):
+                _refuse_missing(labels, start)
             raise BadInput(
                 f"label {start + first[0]} is {labels[first]}, but a class is a whole number; "
                 "check that the label column holds classes, not a measured value."
             )
+    if labels.dtype.kind in "fu" and labels.itemsize >= 4 and (beyond := np.abs(labels) >= _NO_INT64).any():
+        first = tuple(int(i) for i in np.argwhere(beyond)[0])
+        raise BadInput(
+            f"label {start + first[0]} is {labels[first]}, larger than any class's number; "
+            "check that the label column holds classes, not a measured value or an id."
+        )
     # torch warns of tensors that share a read-only array, so that one is copied.
     return labels.astype(np.int64, copy=not labels.flags.writeable)
 
@@ -164,6 +196,10 @@ def _check_multilabel(labels: Labels, start: int) -> None:
 def _is_text(labels: npt.NDArray[Any]) -> bool:
     kind = labels.dtype.kind
     return kind in "UST" or (kind == "O" and any(isinstance(label, str) for label in labels.ravel()))
+
+
+def _are_bytes(labels: npt.NDArray[Any]) -> bool:
+    return any(isinstance(label, bytes) for label in labels)
 
 
 def _shown(values: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,9 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
 
+from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
+from mlflow_pt_eval.data.items import first_line
 from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
 from mlflow_pt_eval.data.selection import selected
 from mlflow_pt_eval.data.spec import load_spec
@@ -39,24 +42,43 @@ def load_data(
     it selects (a SubsetRandomSampler or a list of indices), and `drop_last` is not used: every sample is read once,
     which `notes` says. Where the samples are tensors (arrays,
     a TensorDataset, a Subset of one, or a loader over them with the default collate function), batches are slices.
-    *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1; *class_names* take
-    their place for labels that are text.
+    *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1; *class_names* (see
+    `check_class_names`) take their place for labels that are text.
     Errors: BadInput and its kinds, in one line each.
     """
-    if batch_size < 1:
-        raise BadInput(f"batch_size is {batch_size}; it must be at least 1.")
+    batch_size, index = _checked_size(batch_size), _index(classes, class_names)
     if isinstance(source, str | Path):
         name = name or (Path(source).stem if Path(source).is_file() else str(source))
         source = load_spec(str(source), target=target)
     if target is not None and not isinstance(source, pd.DataFrame):
         raise BadInput(f"target={target!r} names a table's column, but the data is a {type(source).__name__}.")
-    index = None if class_names is None else class_index(class_names, text_only=True)
-    if classes is not None:
-        index = class_index(classes)
     if isinstance(source, pd.DataFrame):
         source = split_table(source, target)
     data = _load(source, batch_size, index)
     return data if name is None else replace(data, name=name)
+
+
+def _checked_size(batch_size: Any) -> int:
+    try:
+        size = operator.index(batch_size)
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise BadInput(f"batch_size is {batch_size!r}; it must be a whole number of at least 1.")
+    return size
+
+
+def _index(classes: Sequence[Hashable] | None, class_names: Sequence[str] | None) -> ClassIndex | None:
+    names = None if class_names is None else check_class_names(class_names)
+    if classes is None:
+        return None if names is None else class_index(names, text_only=True)
+    index = class_index(classes)
+    if names is not None and len(names) != len(index.numbers):
+        raise BadInput(
+            f"there are {len(index.numbers)} classes and {len(names)} class_names: both are in the order of the "
+            "model's outputs, one for each."
+        )
+    return index
 
 
 def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
@@ -72,6 +94,7 @@ def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
         raise BadInput(f"a {type(source).__name__} alone is no data with labels; give {_FORMS}.")
     if isinstance(source, Dataset) or (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         sliced = _sliced(source, batch_size, index)
+        _need_length(source)
         return sliced or _stream(DataLoader(source, batch_size, generator=torch.Generator()), source, index)
     if isinstance(source, Iterable):
         return Stream(loader=source, n_samples=None, name=type(source).__name__, class_index=index)
@@ -87,12 +110,25 @@ def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None)
 
 
 def _loader(loader: DataLoader[Any], batch_size: int, index: ClassIndex | None) -> Data:
+    _need_length(loader.dataset)
     size, (dataset, notes) = loader.batch_size or batch_size, selected(loader)
     plain = type(loader) is DataLoader and loader.collate_fn is default_collate and loader.batch_sampler is not None
     if plain and (sliced := _sliced(dataset, size, index)) is not None:
         return replace(sliced, notes=notes)
     ordered = in_dataset_order(loader, dataset, size) if notes else loader
     return replace(_stream(ordered, dataset, index), notes=notes)
+
+
+def _need_length(dataset: Any) -> None:
+    if isinstance(dataset, IterableDataset):
+        return
+    try:
+        len(dataset)
+    except Exception as error:  # whatever the user's own method raises
+        raise BadInput(
+            f"the data set, a {type(dataset).__name__}, does not say its length ({first_line(error)}): give it "
+            "__len__, or make it an IterableDataset."
+        ) from error
 
 
 def _stream(loader: DataLoader[Any], dataset: Any, index: ClassIndex | None) -> Stream:

@@ -20,10 +20,15 @@ def read_table(path: Path, target: Hashable | None) -> pd.DataFrame:
             return pd.read_parquet(path)
         table = pd.read_csv(path)
         name = str(target)
+        # pandas gives the second of two columns of one name another, and so hides it.
+        if f"{name}.1" in table.columns:
+            _refuse_twice(pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].tolist(), name)
         if name in table.columns and _reads_names_as_missing(table[name]):
             # pandas takes NA, None, null … for missing, which are good names of classes.
             table[name] = pd.read_csv(path, keep_default_na=False, na_values=[""])[name]
         return table
+    except BadInput:
+        raise
     except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
@@ -41,20 +46,41 @@ def split_table(table: pd.DataFrame, target: Hashable | None) -> tuple[npt.NDArr
     if target is None or str(target) not in columns:
         had = "no target column is named" if target is None else f"the table has no column {target!r}"
         raise BadInput(f"{had}; name the label's with --target (target=): one of {', '.join(columns)}.")
+    _refuse_twice(columns, str(target))
+    if not len(table):
+        raise BadInput(f"the table has 0 rows below its columns {', '.join(columns)}: there is nothing to evaluate.")
     inputs = table.loc[:, [column != str(target) for column in columns]]
     return matrix(inputs), _labels(table.iloc[:, columns.index(str(target))])
 
 
 def matrix(table: pd.DataFrame) -> npt.NDArray[np.float32]:
     """Return a table's columns, in their order, as one float32 matrix, NaN where a value is missing."""
-    text = [str(name) for name, dtype in table.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
-    if text:
-        raise BadInput(f"the column {text[0]!r} holds no numbers; a table's inputs are one matrix of numbers.")
+    for place, dtype in enumerate(table.dtypes):
+        if not pd.api.types.is_numeric_dtype(dtype) or dtype.kind == "c":
+            raise _no_number(table.iloc[:, place])
     return table.to_numpy(np.float32, na_value=np.nan)
+
+
+def _no_number(column: pd.Series[Any]) -> BadInput:
+    """Return the complaint about a column of another kind, with the first value that is to blame."""
+    wrong = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy()
+    if column.dtype.kind == "O" and wrong.any():
+        first = int(wrong.argmax())
+        what = f"no number for sample {first} but {column.iloc[first]!r}"
+    else:
+        what = f"values of the type {column.dtype}, no real numbers"
+    return BadInput(f"the column {str(column.name)!r} holds {what}; a table's inputs are one matrix of numbers.")
+
+
+def _refuse_twice(columns: list[str], target: str) -> None:
+    if (count := columns.count(target)) > 1:
+        raise BadInput(f"the table has {count} columns {target!r}: keep the one that holds the labels.")
 
 
 def _labels(column: pd.Series[Any]) -> npt.NDArray[Any]:
     if pd.api.types.is_bool_dtype(column.dtype) and not column.hasnans:
         return column.to_numpy(np.bool_)
+    if column.dtype.kind == "c":
+        return column.to_numpy()
     # pandas' own integer types have a value for "missing", which becomes NaN here and is refused by name later.
     return column.to_numpy(np.float64 if pd.api.types.is_numeric_dtype(column.dtype) else None)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+CONTEXT = "report"  # beside the evaluation's fields in its file
+
 _FIGURES: Mapping[str, Callable[[Evaluation], Figure]] = {
     CONFUSION_PNG: confusion_matrix,
     CONFUSION_NORMALIZED_PNG: partial(confusion_matrix, normalize=True),
@@ -56,13 +58,15 @@ def write_payload(
 ) -> dict[str, Pixels]:
     """Write an evaluation's files, all but its predictions, into *folder*.
 
-    *context* are more lines for the report's head. Return the figures' pixels by their file names.
+    *context* are more lines for the report's head, kept in the evaluation's file for another report. Return the
+    figures' pixels by their file names.
     """
     pixels = {name: rgba(draw(evaluation)) for name, draw in _FIGURES.items()}
     pngs = {name: png_bytes(image) for name, image in pixels.items()}
     for name, data in pngs.items():
         (folder / name).write_bytes(data)
-    (folder / EVALUATION_JSON).write_text(json.dumps(evaluation.to_json(), allow_nan=False), encoding="utf-8")
+    stored = {**evaluation.to_json(), CONTEXT: dict(context)}
+    (folder / EVALUATION_JSON).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
     per_class_frame(evaluation).to_csv(folder / PER_CLASS_CSV, index=False)
     mistakes.write(folder)
     page = render(evaluation, pngs, context=context, mistakes=mistakes.rows, mistakes_figure=mistakes.grid)

@@ -4,44 +4,55 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.evaluation.mistakes import Mistakes
-from mlflow_pt_eval.evaluation.payload import write_payload
+from mlflow_pt_eval.evaluation.payload import CONTEXT, write_payload
 from mlflow_pt_eval.metrics import Evaluation
+from mlflow_pt_eval.metrics.recompute import NEED_SCORES
 from mlflow_pt_eval.names import EVALUATION_JSON, PREDICTIONS_PARQUET
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.evaluation_log import fetch_evaluation, relog_evaluation
 from mlflow_pt_eval.tracking.store import connect
 
 
-def recompute(run_id: str, *, bootstrap: int = 1000) -> Evaluation:
+def recompute(run_id: str, *, bootstrap: int | None = None) -> Evaluation:
     """Compute and draw the evaluation run *run_id* again from its predictions, with this version of the code.
 
     The run's figures, tables, report and metrics are replaced; what only the model or the data can give (the loss of
     a criterion, above 100 classes what needs every probability, the worst mistakes) stays as it was.
+    *bootstrap* resamples make the intervals of F1 and AUC (default: as many as made those of the run). MLflow keeps
+    every metric that was logged, so those of an interval that is now left out stay in the run.
     Errors: NotFound, BadInput where the run is no evaluation or its files cannot be read, StoreUnavailable.
     """
     with preserved_rng(), tempfile.TemporaryDirectory(prefix="pt_eval_recompute.") as place:
         store, stored, fresh = connect(), Path(place, "stored"), Path(place, "fresh")
         fetch_evaluation(store, run_id, stored)
-        evaluation = _recomputed(stored, run_id, bootstrap)
+        evaluation, context = _recomputed(stored, run_id, bootstrap)
         fresh.mkdir()
-        images = write_payload(fresh, evaluation, mistakes=Mistakes.read(stored), context={"Run": run_id})
+        images = write_payload(fresh, evaluation, mistakes=Mistakes.read(stored), context={"Run": run_id, **context})
         new = {name: image for name, image in images.items() if not _same(fresh / name, stored / name)}
         relog_evaluation(store, run_id, evaluation, files=fresh, images=new)
         return evaluation
 
 
-def _recomputed(stored: Path, run_id: str, bootstrap: int) -> Evaluation:
+def _recomputed(stored: Path, run_id: str, bootstrap: int | None) -> tuple[Evaluation, Mapping[str, str]]:
+    """Return the evaluation as it is now, and what its report's head said besides (nothing in older files)."""
     try:
-        before = Evaluation.from_json(json.loads((stored / EVALUATION_JSON).read_text(encoding="utf-8")))
-        names = before.class_names
-        table = stored / PREDICTIONS_PARQUET
-        return _merged(before, Evaluation.from_predictions(table, class_names=names, bootstrap=bootstrap, micro=True))
-    except ValueError as error:  # ours, JSON's and pyarrow's all are
+        data = json.loads((stored / EVALUATION_JSON).read_text(encoding="utf-8"))
+        before = Evaluation.from_json(data)
+        again = Evaluation.from_predictions(
+            stored / PREDICTIONS_PARQUET,
+            task=before.task,
+            class_names=before.class_names,
+            bootstrap=before.resamples if bootstrap is None else bootstrap,
+            micro=True,
+        )
+        return _merged(before, again), data.get(CONTEXT, {})
+    except ValueError as error:  # ours and JSON's are
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInput(f"the evaluation run {run_id} cannot be computed again: {reason}") from error
 
@@ -54,13 +65,17 @@ def _same(fresh: Path, stored: Path) -> bool:
 def _merged(before: Evaluation, again: Evaluation) -> Evaluation:
     """Take what was computed again, and from before what the predictions alone don't give."""
     whole = bool(again.curves.roc or not before.curves.roc)
+    known = {key: ends for key, ends in before.intervals.items() if key not in again.metrics}
+    warnings = dict.fromkeys((*before.warnings, *(text for text in again.warnings if text != NEED_SCORES)))
     return replace(
         before,
         task=again.task,
         metrics={**before.metrics, **again.metrics},
-        intervals={**before.intervals, **again.intervals},
+        intervals={**known, **again.intervals},
         per_class=again.per_class if whole else before.per_class,
         confusion=again.confusion,
         curves=again.curves if whole else before.curves,
         n_samples=again.n_samples,
+        resamples=again.resamples,
+        warnings=tuple(warnings),
     )

@@ -16,7 +16,10 @@ from mlflow_pt_eval.tracking.store import Store
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Subject:
-    """A module and where it comes from; of a live one nothing else is known."""
+    """A module and where it comes from; of a live one nothing else is known.
+
+    *notes* are what has to be said of it beside its evaluation.
+    """
 
     module: nn.Module
     uri: str | None = None
@@ -26,19 +29,35 @@ class Subject:
     run_id: str | None = None
     outputs: Outputs | None = None
     class_names: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def subject_of(
     store: Store | None, model_or_uri: nn.Module | str | Path, *, into: nn.Module | None, device: str | torch.device
 ) -> Subject:
-    """Return a live module as it is, or the model that a URI names, loaded onto *device*."""
+    """Return a live module as it is, or the model that a URI names, loaded onto *device*.
+
+    With *into* it is that model's only if both give the same for the input example that is stored with the model; else
+    the evaluation must not count as that version's, and a note says so.
+    """
     if isinstance(model_or_uri, nn.Module):
         if into is not None:
             raise BadInput("into= takes the weights of a stored model, but a live module was given to be evaluated.")
         return Subject(module=model_or_uri)
     if store is None or not isinstance(model_or_uri, str | Path):
         raise BadInput(f"a {type(model_or_uri).__name__} cannot be evaluated; give a model's URI or an nn.Module.")
-    loaded = load_version(store, str(model_or_uri), into=into, device=device)
+    loaded = load_version(store, str(model_or_uri), into=into, device=device, doubt=True)
+    if loaded.doubt is not None:
+        return Subject(
+            module=loaded.module,
+            run_id=loaded.run_id,
+            outputs=loaded.outputs,
+            class_names=loaded.class_names,
+            notes=(
+                f"the module given as into= has the weights of {loaded.uri}, but is not known to compute what that "
+                f"does: {loaded.doubt}; so this evaluation does not count as one of {loaded.uri}",
+            ),
+        )
     return Subject(
         module=loaded.module,
         uri=loaded.uri,

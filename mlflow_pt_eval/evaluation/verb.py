@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from mlflow_pt_eval.evaluation.subject import Subject, subject_of
-from mlflow_pt_eval.evaluation.work import RESAMPLES, Request, compute, compute_and_log
+from mlflow_pt_eval.evaluation.work import RESAMPLES, Request, check_text, compute, compute_and_log
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.names import Outputs, Task, check_split
 from mlflow_pt_eval.predict.loss import Criterion
@@ -55,9 +55,11 @@ def evaluate(
     SPEC string. Every sample is read once, in the data set's order; of a loader's sampler counts only which samples it
     selects (a SubsetRandomSampler, a list of indices).
     *task* and *outputs* "auto" follow `predict`'s rules, *outputs* after what the registration recorded.
-    *class_names* name the outputs; *classes* are the label values in their order, if those are not 0 … K-1.
-    *criterion* gives the metric `loss`. *bootstrap* resamples make the intervals of F1 and AUC (default: 1,000 where
-    it is logged, else none; accuracy's needs none).
+    *class_names* name the outputs, each another text that is not blank (whole numbers are taken as texts); *classes*
+    are the label values in their order, if those are not 0 … K-1. Without *class_names* the names that the model was
+    registered with are shown, else *classes* as texts, else numbers.
+    *criterion* gives the metric `loss`. *bootstrap* resamples, at least 100, make the intervals of F1 and AUC (0: none;
+    default: 1,000 where it is logged, else none; accuracy's needs none).
 
     With *log*: metrics (`<split>_accuracy` …), figures, report and predictions go to *run_id*, to the run that the
     caller is in, or to a new one; a version's tags show its last evaluation on the split `test`. On an error a run
@@ -66,6 +68,9 @@ def evaluate(
     0 alone writes, and all return what a single process would, to the last bit.
     Errors: BadInput, NotFound, StoreUnavailable, RankFailed, and what loading the model raises.
     """
+    texts = {"split": split, "run_id": run_id, "experiment_name": experiment_name, "run_name": run_name}
+    for name, value in texts.items():
+        check_text(name, value)
     check_split(split)
     resamples = (RESAMPLES if log else 0) if bootstrap is None else bootstrap
     request = Request(

@@ -10,13 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.errors import BadInput, RegistrationFailed
+from mlflow_pt_eval.exporting.description import check_description
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.folder import DATA_DIR, PROGRAM_FILE, ModelInfo, save_weights
-from mlflow_pt_eval.exporting.inputs import Example, read_example
+from mlflow_pt_eval.exporting.inputs import Example, named_outputs, read_example
 from mlflow_pt_eval.exporting.program import ExportRefused, export_program, save_program
 from mlflow_pt_eval.exporting.snapshot import first_line, frozen_copy, load_strictly
 from mlflow_pt_eval.names import Outputs
+from mlflow_pt_eval.predict.model import scores_in
 from mlflow_pt_eval.state import weights_sha256
 
 
@@ -83,35 +86,36 @@ def take_candidate(
     """Freeze a copy of *model* (with *weights* instead of its own, if given) and run it on the example.
 
     The caller keeps the random number generators as they were. Errors: BadInput for an example that is none or that
-    the model cannot take, StateMismatch for weights that do not fit, RegistrationFailed for a model that cannot be
-    copied.
+    the model cannot take, for outputs that hold no scores, and for *outputs* or *class_names* that do not go with
+    them; StateMismatch for weights that do not fit, RegistrationFailed for a model that cannot be copied.
     """
     if outputs not in ("logits", "probabilities"):
         raise BadInput(f"outputs={outputs!r}: a model's outputs are 'logits' or 'probabilities'.")
+    names = None if class_names is None else check_class_names(class_names)
+    made_by = None if factory is None else Factory(factory, dict(factory_kwargs or {}))
     frozen = frozen_copy(model, weights)
     given = read_example(input_example, frozen)
     example = given.at_least_two()
+    output = _output(frozen, example)
+    check_description(scores_in(output), outputs, names)
     return Candidate(
         model=frozen,
         given=given,
         example=example,
-        expected=_outputs(frozen, example),
+        expected=named_outputs(output),
         sha256=weights_sha256(frozen.state_dict()),
         outputs=outputs,
-        class_names=None if class_names is None else tuple(map(str, class_names)),
-        factory=None if factory is None else Factory(factory, dict(factory_kwargs or {})),
+        class_names=names,
+        factory=made_by,
     )
 
 
-def _outputs(model: nn.Module, example: Example) -> dict[str, torch.Tensor]:
+def _output(model: nn.Module, example: Example) -> Any:
     shapes = ", ".join(f"{name} {tuple(t.shape)} {t.dtype}" for name, t in example.tensors.items())
     try:
-        found = example.run(model)
+        return example.ask(model)
     except Exception as error:  # the model's own code can raise anything
         raise BadInput(
             f"a {type(model).__name__} does not take the example ({shapes}): {type(error).__name__}: "
             f"{first_line(error)}. Give input_example as the model takes it, on the CPU."
         ) from error
-    if not found:
-        raise BadInput(f"a {type(model).__name__} returns no tensor; it has to, as such or in a tuple or dict.")
-    return found

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import FunctionType, ModuleType
 from typing import Any
 
 from torch import nn
@@ -15,6 +16,10 @@ from mlflow_pt_eval.errors import BadInput, UnsafeFile
 from mlflow_pt_eval.exporting.snapshot import first_line
 
 _SPEC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
+
+# Packages that read pickles, run commands or start programs, and of which no class is a model. The standard library's
+# are refused, too, and of torch everything but its layers.
+_NO_FACTORIES = {"numpy", "pandas", "mlflow", "joblib", "sklearn", "yaml", "mlflow_pt_eval"}
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,17 @@ class Factory:
     def build(self) -> nn.Module:
         """Import the callable, from the working directory too, and return what it makes.
 
-        Errors: NotFound or BadInput where it cannot be imported, fails, or makes something else than an `nn.Module`;
-        UnsafeFile for a callable of the standard library or `torch.hub`: a stored model names what is called here,
-        and none of those makes a module.
-        """
-        # Not at the top: data sets need pandas, which the fresh process that proves a graph has no use for.
-        from mlflow_pt_eval.data.spec import find_callable
+        It is code of the reader's own packages, which a stored model only names: a class of modules, or a plain
+        function that its module's own package defines, where that module knows torch. Nothing else is called.
 
-        top = self._module.partition(".")[0]
-        if top in sys.stdlib_module_names or (self._module + ".").startswith("torch.hub."):
-            raise UnsafeFile(f"the factory {self.spec!r} is not called: no function of {self._module} makes a model.")
-        function = find_callable(self.spec)
+        Errors: NotFound or BadInput where it cannot be imported, fails, or makes something else than an `nn.Module`;
+        UnsafeFile for any other callable, such as a function of torch itself, of the standard library or of a
+        package that reads pickles.
+        """
+        function = self._found()
         try:
             made = function(**self.kwargs)
-        except Exception as error:  # the user's code can raise anything
+        except (Exception, SystemExit) as error:  # the user's code can raise anything
             raise BadInput(
                 f"the factory {self.spec!r} failed ({type(error).__name__}: {first_line(error)}); it has to return "
                 f"the model when it is called with {dict(self.kwargs) or 'no arguments'}."
@@ -68,3 +70,66 @@ class Factory:
         if not isinstance(made, nn.Module):
             raise BadInput(f"the factory {self.spec!r} returned a {type(made).__name__} instead of an nn.Module.")
         return made
+
+    def _found(self) -> Callable[..., Any]:
+        # Not at the top: data sets need pandas, which the fresh process that proves a graph has no use for.
+        from mlflow_pt_eval.data.spec import find_callable
+
+        self._refuse(_why_not_imported(self._module))
+        try:
+            found = find_callable(self.spec)
+        except SystemExit as error:
+            raise BadInput(f"importing {self._module} ended with SystemExit: {first_line(error)}.") from error
+        self._refuse(_why_not_called(found, self._module, self.spec.partition(":")[2]))
+        return found
+
+    def _refuse(self, reason: str | None) -> None:
+        if reason is not None:
+            raise UnsafeFile(
+                f"the factory {self.spec!r} is not called: {reason}. Name a class of your own, or a function that "
+                "makes the model in a module of yours that imports torch."
+            )
+
+
+def _why_not_imported(module: str) -> str | None:
+    """Return why a factory's module is not even imported, which runs it; None for one that may be."""
+    top = module.partition(".")[0]
+    if top in sys.stdlib_module_names or top in _NO_FACTORIES:
+        return f"no function of {top} makes a model of yours"
+    if _within(module, "torch") and not _within(module, "torch.nn"):
+        return "of torch itself, only the layers in torch.nn are"
+    if any(part.startswith("__") for part in module.split(".")):
+        return f"{module} is a program"
+    return None
+
+
+def _why_not_called(found: Any, module: str, path: str) -> str | None:
+    """Return why what stands at *path* in *module* is not called: it must make modules, and be the module's own."""
+    owner: Any = sys.modules[module]
+    for name in path.split(".")[:-1]:
+        owner = getattr(owner, name)
+        if not isinstance(owner, type):
+            return f"{name} is no class of {module}"
+    home = str(getattr(found, "__module__", ""))
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return None if _why_not_imported(home) is None else f"{home} makes no model of yours"
+    if not isinstance(found, FunctionType):
+        return f"it is a {type(found).__name__}, neither a class of modules nor a plain function"
+    if home.partition(".")[0] != module.partition(".")[0]:
+        return f"it is from {home}, another package than {module}"
+    if _within(home, "torch") or (_within(home, "torchvision") and not _within(home, "torchvision.models")):
+        return f"no function of {home} makes a model of yours"
+    if not any(_is_torchs(value) for value in getattr(sys.modules.get(home), "__dict__", {}).values()):
+        return f"{home} has nothing of torch in it"
+    return None
+
+
+def _is_torchs(value: Any) -> bool:
+    """Say whether a module's global is torch, a part of it, or a class of modules: the mark of who makes models."""
+    if isinstance(value, ModuleType):
+        return _within(value.__name__, "torch")
+    return isinstance(value, type) and issubclass(value, nn.Module)
+
+
+def _within(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")

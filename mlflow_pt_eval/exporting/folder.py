@@ -20,11 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mlflow_pt_eval.errors import BadInput, NotFound, RegistrationFailed, StorageFailed, UnsafeFile
-from mlflow_pt_eval.exporting.archive import load_program
+from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, NotFound, RegistrationFailed, StorageFailed, UnsafeFile
+from mlflow_pt_eval.exporting.archive import as_module, read_program
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.inputs import Call
 from mlflow_pt_eval.exporting.snapshot import load_strictly, unwrapped
+from mlflow_pt_eval.exporting.training_mode import refuse_training
 from mlflow_pt_eval.names import (
     META_CALL,
     META_CLASS_NAMES,
@@ -37,6 +38,7 @@ from mlflow_pt_eval.names import (
     WEIGHTS_FILE,
     Outputs,
 )
+from mlflow_pt_eval.state import weights_sha256
 
 Form = Literal["exported", "factory"]
 MLMODEL_FILE = "MLmodel"
@@ -81,6 +83,8 @@ def read_info(folder: Path) -> ModelInfo:
         described = yaml.safe_load(path.read_text(encoding="utf-8"))
         data = described.get("metadata") or {}
         names = data.get(META_CLASS_NAMES)
+        if not isinstance(names, list | None):
+            raise TypeError(f"class names in a {type(names).__name__}")
         return ModelInfo(
             form=data.get(TAG_FORM),
             reason=data.get(TAG_FORM_REASON),
@@ -88,47 +92,94 @@ def read_info(folder: Path) -> ModelInfo:
             outputs=data.get(TAG_OUTPUTS),
             class_names=None if names is None else tuple(map(str, names)),
             weights_sha256=data.get(TAG_WEIGHTS_SHA256),
-            factory=Factory(data[META_FACTORY], data.get(META_FACTORY_KWARGS) or {}) if META_FACTORY in data else None,
+            factory=_factory(data),
             model_id=described.get("model_id"),
             run_id=described.get("run_id"),
             flavors=frozenset(described.get("flavors") or ()),
         )
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound(f"{folder} is not a model's folder: it has no file {MLMODEL_FILE}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, TypeError, RecursionError) as error:
         raise BadInput(f"{path} cannot be read ({type(error).__name__}); restore or re-register the model.") from error
 
 
-def load_folder(folder: Path, *, into: nn.Module | None = None, device: torch.device | None = None) -> nn.Module:
+def _factory(data: Mapping[str, Any]) -> Factory | None:
+    """Only of the form that has one: a graph needs none, whatever its description names."""
+    if data.get(TAG_FORM) != "factory" or META_FACTORY not in data:
+        return None
+    return Factory(str(data[META_FACTORY]), data.get(META_FACTORY_KWARGS) or {})
+
+
+def load_folder(
+    folder: Path, *, into: nn.Module | None = None, device: torch.device | None = None, sha256: str | None = None
+) -> nn.Module:
     """Return the model in *folder*, in eval mode on *device* (None: the CPU); *into* takes its weights, strictly.
 
-    Nothing that the folder holds is executed. Errors: UnsafeFile for a pickle, StateMismatch where *into* does not
-    fit, BadInput for what cannot be read.
+    The weights must have the digest that the folder records, and *sha256*, which a registry does. Nothing that the
+    folder holds is executed. Errors: UnsafeFile for a pickle, StateMismatch where *into* does not fit,
+    CheckpointDamaged for other weights than were published, BadInput for what cannot be read.
     """
     info, device = read_info(folder), device or torch.device("cpu")
     if into is not None:
-        load_strictly(unwrapped(into), load_weights(folder))
+        load_strictly(unwrapped(into), load_weights(folder, sha256=sha256))
         return into.to(device).eval()
-    if info.factory is not None:
-        made = info.factory.build()
-        load_strictly(made, load_weights(folder))
-        return made.to(device).eval().requires_grad_(False)
+    if info.form == "factory":
+        return _made_by_factory(folder, info, sha256).to(device).eval().requires_grad_(False)
     if (folder / PROGRAM_FILE).is_file():
-        return load_program(folder / PROGRAM_FILE, device=device)
+        program = read_program(folder / PROGRAM_FILE)
+        _check_program(folder, info, program.state_dict, sha256)
+        return refuse_training(as_module(program, device=device), folder / PROGRAM_FILE)
     raise _unreadable(folder, info)
 
 
-def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Return a model folder's state dict: `weights.safetensors`, or else what the exported graph holds."""
-    path = folder / WEIGHTS_FILE
+def load_weights(folder: Path, *, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """Return a model folder's state dict: `weights.safetensors`, or else what the exported graph holds.
+
+    *sha256* and errors as `load_folder`.
+    """
+    path, info = folder / WEIGHTS_FILE, read_info(folder)
     if path.is_file():
         try:
-            return load_file(path)
+            weights = load_file(path)
         except SafetensorError as error:
             raise BadInput(f"{path} cannot be read ({error}); restore it or register the model again.") from error
-    if (folder / PROGRAM_FILE).is_file():
-        return dict(load_program(folder / PROGRAM_FILE, device=torch.device("cpu")).state_dict())
-    raise _unreadable(folder, read_info(folder))
+    elif (folder / PROGRAM_FILE).is_file():
+        weights = dict(read_program(folder / PROGRAM_FILE).state_dict)
+    else:
+        raise _unreadable(folder, info)
+    _check(path, weights_sha256(weights), info, sha256)
+    return weights
+
+
+def _made_by_factory(folder: Path, info: ModelInfo, sha256: str | None) -> nn.Module:
+    if info.factory is None:
+        raise BadInput(f"{folder / MLMODEL_FILE} names no factory, which its form needs; register the model again.")
+    weights = load_weights(folder, sha256=sha256)  # before the user's code is called
+    made = info.factory.build()
+    load_strictly(made, weights)
+    return made
+
+
+def _check_program(folder: Path, info: ModelInfo, weights: Mapping[str, torch.Tensor], sha256: str | None) -> None:
+    """Check a graph's own weights, from which an export leaves out what its forward cannot use (`get_extra_state`)."""
+    wanted = {info.weights_sha256, sha256} - {None}
+    if not wanted:
+        return
+    found = weights_sha256(weights)
+    if wanted != {found} and (folder / WEIGHTS_FILE).is_file():
+        whole = load_weights(folder, sha256=sha256)
+        if weights.keys() < whole.keys() and found == weights_sha256({key: whole[key] for key in weights}):
+            return
+    _check(folder / PROGRAM_FILE, found, info, sha256)
+
+
+def _check(path: Path, found: str, info: ModelInfo, sha256: str | None) -> None:
+    for wanted in (info.weights_sha256, sha256):
+        if wanted is not None and wanted != found:
+            raise CheckpointDamaged(
+                f"the weights in {path} are not those that were published (their SHA-256 is {found[:12]}… instead of "
+                f"{wanted[:12]}…); restore the file, or register the model again."
+            )
 
 
 def save_weights(folder: Path, weights: Mapping[str, Any]) -> None:

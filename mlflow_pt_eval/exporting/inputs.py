@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -50,10 +50,14 @@ class Example:
         batched = self.batched()
         return replace(self, tensors={k: torch.cat([t, t]) if k in batched else t for k, t in self.tensors.items()})
 
+    def ask(self, model: nn.Module) -> Any:
+        """Return what *model* gives for this example, computed without gradients."""
+        with torch.no_grad():
+            return model(*self.args, **self.kwargs)
+
     def run(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Return *model*'s outputs by name, '' for a lone tensor; computed without gradients."""
-        with torch.no_grad():
-            return named_outputs(model(*self.args, **self.kwargs))
+        return named_outputs(self.ask(model))
 
 
 def read_example(data: Any, model: nn.Module) -> Example:
@@ -77,8 +81,15 @@ def read_example(data: Any, model: nn.Module) -> Example:
     return _with_samples(Example(call, tensors))
 
 
+def check_example(data: Any) -> None:
+    """Refuse what is no example whatever the model: errors as `read_example`."""
+    read_example(data, nn.Identity())
+
+
 def named_outputs(output: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     """Return the tensors in a model's output by their path: '' for a lone one, 'logits', '0', 'aux.1' …
+
+    The parts of a mapping, a named tuple or a dataclass have names, those of another tuple or list numbers.
 
     >>> sorted(named_outputs({"logits": torch.zeros(2), "aux": (torch.ones(1), None)}))
     ['aux.0', 'logits']
@@ -87,6 +98,10 @@ def named_outputs(output: Any, prefix: str = "") -> dict[str, torch.Tensor]:
         return {prefix: output.detach()}
     if isinstance(output, Mapping):
         parts = [(str(key), value) for key, value in output.items()]
+    elif hasattr(output, "_fields"):
+        parts = list(output._asdict().items())
+    elif is_dataclass(output) and not isinstance(output, type):
+        parts = list(vars(output).items())
     elif isinstance(output, tuple | list):
         parts = [(str(index), value) for index, value in enumerate(output)]
     else:

@@ -106,7 +106,7 @@ def compare(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tens
             f"loaded back in a fresh process, the model has the outputs {sorted(found)} instead of {sorted(expected)}."
         )
     for name, want in expected.items():
-        told = _difference(want, found[name])
+        told = difference(want, found[name])
         if told is not None:
             what = f"output {name!r}" if name else "output"
             raise RegistrationFailed(
@@ -115,7 +115,8 @@ def compare(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tens
             )
 
 
-def _difference(want: torch.Tensor, got: torch.Tensor) -> str | None:
+def difference(want: torch.Tensor, got: torch.Tensor) -> str | None:
+    """Say how far apart two outputs are; None for equal ones, and for those within TOLERANCE."""
     if want.shape != got.shape or want.dtype != got.dtype:
         return f"{tuple(got.shape)} {got.dtype} instead of {tuple(want.shape)} {want.dtype}"
     same = (want == got) | (want != want) & (got != got)

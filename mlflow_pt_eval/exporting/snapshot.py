@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from mlflow_pt_eval.errors import RegistrationFailed, StateMismatch
+from mlflow_pt_eval.errors import BadInput, RegistrationFailed, StateMismatch
 from mlflow_pt_eval.exporting.unsharding import (
     fill_unsharded,
     forget_sharding,
@@ -32,9 +33,10 @@ def frozen_copy(model: nn.Module, weights: Mapping[str, torch.Tensor] | None = N
     `DistributedDataParallel`, `DataParallel` and `torch.compile` are taken off, also from submodules. *weights*, an
     unwrapped state dict, replaces the copy's own (strictly; StateMismatch names the keys); a model that is sharded
     over processes needs them. Weight normalisation and pruning, which torch implements as hooks, stay. Errors:
-    RegistrationFailed for a model that cannot be copied.
+    RegistrationFailed for a model that cannot be copied, BadInput for what is none or has no weights yet.
     """
     inner = unwrapped(model)
+    _check_weights_are_there(inner)
     if weights is None and sharded_modules(inner):
         raise RegistrationFailed(
             "this process holds only a part of the model's weights, since it is sharded: register it from a "
@@ -54,7 +56,10 @@ def frozen_copy(model: nn.Module, weights: Mapping[str, torch.Tensor] | None = N
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """Return the module inside any nesting of DDP, DataParallel and torch.compile."""
+    """Return the module inside any nesting of DDP, DataParallel and torch.compile; BadInput for what is no module."""
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"a {type(model).__name__}"
+        raise BadInput(f"{what} was given as a model: give an nn.Module, an object that is made already, as MyNet().")
     while (inner := _inside(model)) is not None:
         model = inner
     return model
@@ -67,7 +72,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
     reshaped = [
         f"{key}: {tuple(weights[key].shape)} instead of {tuple(own[key].shape)}"
         for key in sorted(own.keys() & weights.keys())
-        if isinstance(own[key], torch.Tensor) and own[key].shape != weights[key].shape
+        if isinstance(own[key], torch.Tensor) and not is_lazy(own[key]) and own[key].shape != weights[key].shape
     ]
     wrong = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
     if any(wrong.values()):
@@ -83,6 +88,14 @@ def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, cut to a readable length."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+def _check_weights_are_there(model: nn.Module) -> None:
+    lazy = [name for name, held in (*model.named_parameters(), *model.named_buffers()) if is_lazy(held)]
+    if lazy:
+        raise BadInput(
+            f"the {type(model).__name__}'s {_few(lazy)} have no shape yet: call a lazy module once with a batch first."
+        )
 
 
 def _few(keys: list[str], limit: int = 6) -> str:

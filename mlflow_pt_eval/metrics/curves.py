@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.groups import INFINITE, Groups, Ints, Keys, scores_of
-from mlflow_pt_eval.metrics.result import Floats, PrecisionRecallCurve, RocCurve
+from mlflow_pt_eval.metrics.result import PrecisionRecallCurve, RocCurve
+from mlflow_pt_eval.metrics.thinning import Path, entries, extremes
 
 Array = npt.NDArray[Any]
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class Path:
-    """Points of R curves one after the other, thresholds ascending: counts at or above the key's score, (Q,) each."""
-
-    fp: Ints
-    tp: Ints
-    key: Keys
-    bounds: Ints
-
-    def only(self, kept: Ints) -> Path:
-        """Return the points at the places *kept*, ascending."""
-        return Path(self.fp[kept], self.tp[kept], self.key[kept], np.searchsorted(kept, self.bounds))
-
-    def row(self, index: int) -> Path:
-        """Return one curve."""
-        part = slice(self.bounds[index], self.bounds[index + 1])
-        return Path(self.fp[part], self.tp[part], self.key[part], self.bounds[index : index + 2] - self.bounds[index])
-
-    def edges(self) -> Mask:
-        """Mark each curve's first and last point."""
-        mark = np.zeros(len(self.fp), bool)
-        low, high = self.bounds[:-1], self.bounds[1:]
-        mark[low[high > low]] = True
-        mark[high[high > low] - 1] = True
-        return mark
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +34,8 @@ def grid_for(classes: int) -> int:
 def trace(groups: Groups, positives: Ints, negatives: Ints, grid: int) -> Points:
     """Return the paths through the *groups* of R rows, thinned: both ends of each run of a ROC path that stays."""
     steps = Path(groups.fp, groups.tp, groups.key, groups.bounds)
-    roc = _stays(steps, grid, partial(_roc_cells, positives=positives, negatives=negatives, grid=grid))
-    recall = _stays(steps, grid, partial(_precision_recall_cells, positives=positives, grid=grid))
+    roc = entries(steps, positives, negatives, grid)
+    recall = extremes(steps, positives, grid)
     fp, tp = groups.fp[roc], groups.tp[roc]
     both = Path(
         fp=_weave(fp, fp - groups.tied[roc]),
@@ -87,12 +59,13 @@ def join(parts: Sequence[Points]) -> Points:
 
 
 def close(points: Points, lowest: Keys, grid: int) -> Points:
-    """Give each ROC path its two ends, drop the points on straight lines, thin what is still too long."""
+    """Give each ROC path its two ends, drop the points on straight lines, thin what is still long."""
     roc = _with_ends(points.roc, points.positives, points.negatives, lowest)
     roc = roc.only(_moves(roc))
     roc = roc.only(_bends(roc))
-    cells = partial(_roc_cells, positives=points.positives, negatives=points.negatives, grid=grid)
-    return Points(roc.only(_stays(roc, grid, cells)), points.precision_recall, points.positives, points.negatives)
+    roc = roc.only(entries(roc, points.positives, points.negatives, grid))
+    steps = points.precision_recall  # of a long row its slices were short, each for itself
+    return Points(roc, steps.only(extremes(steps, points.positives, grid)), points.positives, points.negatives)
 
 
 def roc_curve(points: Points, index: int, *, name: str, auc: float) -> RocCurve | None:
@@ -180,28 +153,4 @@ def _bends(path: Path) -> Ints:
     keep = path.edges()
     across, up = np.diff(path.fp), np.diff(path.tp)
     keep[1:-1] |= across[1:] * up[:-1] != across[:-1] * up[1:]
-    return np.flatnonzero(keep)
-
-
-def _roc_cells(path: Path, positives: Ints, negatives: Ints, grid: int) -> Floats:
-    length = np.diff(path.bounds)
-    across = np.floor(path.fp * np.repeat(grid / np.maximum(negatives, 1), length))
-    return across * (grid + 1) + np.floor(path.tp * np.repeat(grid / np.maximum(positives, 1), length))
-
-
-def _precision_recall_cells(path: Path, positives: Ints, grid: int) -> Floats:
-    across = np.floor(path.tp * np.repeat(grid / np.maximum(positives, 1), np.diff(path.bounds)))
-    return across * (grid + 1) + np.floor(grid * path.tp / (path.tp + path.fp))
-
-
-def _stays(path: Path, grid: int, cells: Callable[[Path], Floats]) -> Ints:
-    """Return the places of the first and last point in each cell of a grid over the plot, all of a short curve's."""
-    length = np.diff(path.bounds)
-    if not (length > 2 * grid).any():
-        return np.arange(len(path.fp))
-    changes = np.diff(cells(path)) != 0
-    keep = path.edges()
-    keep[1:] |= changes
-    keep[:-1] |= changes
-    keep |= np.repeat(length <= 2 * grid, length)
     return np.flatnonzero(keep)

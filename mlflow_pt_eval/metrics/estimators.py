@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 
 import numpy as np
 
@@ -29,6 +30,8 @@ from mlflow_pt_eval.metrics.resampling import (
 )
 from mlflow_pt_eval.metrics.result import Floats
 
+LEAST_RESAMPLES = 100  # with fewer the ends of a 95 % interval are the luck of one or two resamples
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -39,8 +42,17 @@ class Draws:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise BadInput(f"resamples is {self.resamples}: give at least 1, better 1000.")
+        if not _whole(self.resamples) or self.resamples < LEAST_RESAMPLES:
+            none = "" if self.resamples == 0 else "0 for no intervals, or "
+            raise BadInput(
+                f"the number of resamples is {self.resamples!r}: give {none}at least {LEAST_RESAMPLES}, better 1000."
+            )
+        if not _whole(self.seed) or self.seed < 0:
+            raise BadInput(f"seed is {self.seed!r}: give a whole number, 0 or more.")
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.groups import Ints, Keys
 from mlflow_pt_eval.metrics.inputs import Inputs, check, losses_given
-from mlflow_pt_eval.metrics.intervals import accuracy_interval, bootstrap_intervals
+from mlflow_pt_eval.metrics.intervals import accuracy_interval, bootstrap_intervals, parted
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.probability import row_pass
 from mlflow_pt_eval.metrics.ranking import Ranked, rank
@@ -56,9 +56,10 @@ def evaluate_scores(
 
     `labels` are class indices (N,), or 0 and 1 of shape (N, K) for a multilabel task; `scores` probabilities (N, K)
     in float32 (others are converted), two columns for a binary task. `losses` (N,) or their mean `loss` give the
-    metric `loss`. `bootstrap` resamples (0: none) give the intervals of F1 and AUC, `seed` makes them repeatable;
-    each resample's metric is exact as long as that takes a processor some two seconds at most (60,000 samples of 10
-    classes), beyond that only its linear part is drawn, which is then as good. `curves=False` leaves the curves out,
+    metric `loss`. `bootstrap` resamples (0: none, else 100 or more) give the intervals of F1 and AUC, `seed` makes them
+    repeatable; where the data cannot support one, a warning says why. Each resample's metric is exact as long as that
+    takes a processor some two seconds at most (60,000 samples of 10 classes), beyond that only its linear part is
+    drawn, which is then as good. `curves=False` leaves the curves out,
     `micro=True` adds the micro-averaged ROC curve, which costs a sort of all scores together. Results don't depend on
     `threads` (default: the processors there are).
 
@@ -66,13 +67,16 @@ def evaluate_scores(
     predicted where its score is above 0.5, `accuracy` is that of whole samples, and log loss, Brier score and
     calibration are over all decisions. BadInput for anything that is not what it has to be.
     """
+    draws = Draws(bootstrap, seed, workers(threads)) if bootstrap else None
     inputs = check(labels, scores, task=task, class_names=class_names)
     spread = workers_for(inputs.scores.size, threads)
     evaluation = _evaluate(inputs, mean_loss(losses, loss, inputs.n_samples), curves, micro, spread)
-    intervals = {"accuracy": accuracy_interval(evaluation.metrics["accuracy"], inputs.n_samples)}
-    if bootstrap:
-        intervals |= bootstrap_intervals(inputs, evaluation, Draws(bootstrap, seed, workers(threads)))
-    return replace(evaluation, intervals=intervals)
+    drawn = bootstrap_intervals(inputs, evaluation, draws) if draws else {}
+    intervals, left_out = parted(
+        {"accuracy": accuracy_interval(evaluation.metrics["accuracy"], inputs.n_samples), **drawn}
+    )
+    warnings = (*evaluation.warnings, *left_out)
+    return replace(evaluation, intervals=intervals, resamples=bootstrap, warnings=warnings)
 
 
 def _evaluate(inputs: Inputs, loss: dict[str, float], curves: bool, micro: bool, threads: int) -> Evaluation:

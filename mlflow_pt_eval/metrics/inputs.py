@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics.blocks import row_blocks
 from mlflow_pt_eval.names import Task
@@ -104,9 +105,10 @@ def _in_range(values: npt.NDArray[Any], largest: int) -> Labels:
 def _names(names: Sequence[str] | None, classes: int) -> tuple[str, ...]:
     if names is None:
         return tuple(str(index) for index in range(classes))
-    if len(names) != classes:
-        raise BadInput(f"there are {len(names)} class names and {classes} columns of scores: give one name for each.")
-    return tuple(str(name) for name in names)
+    texts = check_class_names(names)
+    if len(texts) != classes:
+        raise BadInput(f"there are {len(texts)} class names and {classes} columns of scores: give one name for each.")
+    return texts
 
 
 def losses_given(losses: npt.ArrayLike, samples: int) -> npt.NDArray[np.float64]:

@@ -75,12 +75,14 @@ def _log_loss(of: Inputs) -> Floats:
 
 
 def _brier_score(of: Inputs) -> Floats:
-    """Return each sample's squared error; halved for two classes as scikit-learn does, a mean over several labels."""
+    """Return each sample's squared error: of two classes that of class 1, a mean over several labels."""
     if of.task == "multilabel":
         return np.square(of.scores.astype(np.float64) - of.labels).mean(axis=1)
+    if of.n_classes == 2:
+        return np.square(of.scores[:, 1] - of.labels.astype(np.float64))
     own = of.scores[np.arange(of.n_samples), of.labels].astype(np.float64)
     squares = np.einsum("ij,ij->i", of.scores, of.scores, dtype=np.float64)
-    return (squares - 2 * own + 1) * (0.5 if of.n_classes == 2 else 1.0)
+    return squares - 2 * own + 1
 
 
 def _top_5(of: Inputs) -> Floats:

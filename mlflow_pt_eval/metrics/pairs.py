@@ -21,6 +21,7 @@ from mlflow_pt_eval.metrics.counts import BINARY, MULTILABEL
 from mlflow_pt_eval.metrics.estimators import Draws, Estimator, draw, label_metric, mean, ranking_metric
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, losses_given
+from mlflow_pt_eval.metrics.intervals import ALIKE, FEW, ROUNDING, too_few
 from mlflow_pt_eval.metrics.outputs import INDICATOR_MEANS, SAMPLE_MEANS, Outputs, outputs
 from mlflow_pt_eval.metrics.resampling import percentile_interval
 from mlflow_pt_eval.metrics.result import Floats
@@ -70,7 +71,8 @@ def paired_difference(
 
     Each resample draws the same samples for both. *metric* is a key of an evaluation: any that needs the predicted
     classes only, the ROC-AUCs and average precisions, `log_loss`, `brier_score` and `top_5_accuracy` (of scores), or
-    `loss` (the models' losses (N,) instead of outputs). BadInput for others, and where it is undefined.
+    `loss` (the models' losses (N,) instead of outputs). BadInput for others, where it is undefined, and where the data
+    cannot support an interval: an area of too few samples, a difference that is the same in every resample but 0.
     """
     if not 0 < confidence < 1:
         raise BadInput(f"confidence is {confidence}: give a share between 0 and 1, such as 0.95.")
@@ -79,6 +81,8 @@ def paired_difference(
     interval = percentile_interval(value, values, confidence)
     if interval is None or np.isnan(value):
         raise BadInput(f"{metric} is undefined on these labels (a class is missing): compare another metric.")
+    if interval[1] - interval[0] <= ROUNDING < abs(value):
+        raise BadInput(f"{metric} has no paired interval: {ALIKE}; compare on more samples.")
     return Difference(value, *interval)
 
 
@@ -92,7 +96,10 @@ def _difference(
     if metric in ONLY_BINARY and not (ours.binary and theirs.binary):
         raise BadInput(f"{metric} is of a binary task, these have more classes: compare {metric}_macro.")
     if metric in RANKING:
-        one, other = (ranking_metric(_ranked(each, metric), metric, threads=threads) for each in (ours, theirs))
+        ranked = [_ranked(each, metric) for each in (ours, theirs)]
+        if "roc_auc" in metric and _rare(ranked[0]):
+            raise BadInput(f"{metric} has no paired interval: {FEW}; compare on more samples.")
+        one, other = (ranking_metric(each, metric, threads=threads) for each in ranked)
         return one.minus(other)
     if metric in SAMPLE_MEANS:
         return mean(SAMPLE_MEANS[metric](_scored(ours, metric)) - SAMPLE_MEANS[metric](_scored(theirs, metric)))
@@ -111,6 +118,13 @@ def _ranked(each: Outputs, metric: str) -> Inputs:
     """Return the scores under the task that *metric* is of: two classes have averages too."""
     inputs = _scored(each, metric)
     return inputs if metric in ONLY_BINARY or each.multilabel else replace(inputs, task="multiclass")
+
+
+def _rare(of: Inputs) -> bool:
+    """Say whether an area of these labels is defined, but has no interval."""
+    several = of.task == "multilabel"
+    support = of.labels.sum(axis=0) if several else np.bincount(of.labels, minlength=of.n_classes)
+    return bool(np.minimum(support, of.n_samples - support).any()) and too_few(support, of.n_samples)
 
 
 def _label_difference(metric: str, ours: Outputs, theirs: Outputs) -> Estimator:

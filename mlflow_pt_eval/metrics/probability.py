@@ -78,7 +78,7 @@ def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: 
     bins, confidence = top_label_bins(flat[first + guess], guess == labels)
     return Sums(
         log_loss=float(log_losses(own).sum()),
-        squared_error=_squares(scores) - 2 * float(own.sum(dtype=np.float64)) + len(scores),
+        squared_error=_squared_error(scores, labels, own),
         top_5=top_5,
         bins=bins,
         confidence=confidence,
@@ -95,9 +95,13 @@ def log_losses(own: Scores) -> Floats:
     return -np.log(np.clip(own, EPS, 1 - EPS), dtype=np.float64)
 
 
-def _squares(scores: Scores) -> float:
+def _squared_error(scores: Scores, labels: Labels, own: Scores) -> float:
+    """Return the rows' summed squared errors; of two classes those of class 1 (column 1)."""
+    if scores.shape[1] == 2:
+        gaps = scores[:, 1] - labels.astype(np.float64)
+        return float(gaps @ gaps)
     exact = scores.astype(np.float64).reshape(-1)
-    return float(np.einsum("i,i->", exact, exact))
+    return float(np.einsum("i,i->", exact, exact)) - 2 * float(own.sum(dtype=np.float64)) + len(scores)
 
 
 def top_label_bins(confidence: Scores, right: Mask) -> tuple[Ints, Floats]:
@@ -163,10 +167,9 @@ def calibration_error(bins: CalibrationBins) -> float:
 
 def _metrics(sums: Sequence[Sums], inputs: Inputs, calibration: CalibrationBins) -> dict[str, float]:
     total = inputs.n_samples
-    half = 0.5 if inputs.n_classes == 2 else 1.0  # scikit-learn's scale_by_half="auto"
     metrics = {
         "log_loss": sum(part.log_loss for part in sums) / total,
-        "brier_score": max(0.0, half * sum(part.squared_error for part in sums) / total),
+        "brier_score": max(0.0, sum(part.squared_error for part in sums) / total),
         "expected_calibration_error": calibration_error(calibration),
     }
     if inputs.n_classes > TOP:

@@ -16,7 +16,7 @@ from mlflow_pt_eval.metrics.evaluate import evaluate_scores, mean_loss, per_clas
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import check
-from mlflow_pt_eval.metrics.intervals import accuracy_interval, f1_interval
+from mlflow_pt_eval.metrics.intervals import Ends, accuracy_interval, f1_interval, parted
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.predictions import ALL_CLASSES
 from mlflow_pt_eval.metrics.result import CalibrationBins, Curves, Evaluation
@@ -45,15 +45,18 @@ def evaluate_predictions(
 
     `task` and `class_names` are those stored with the frame unless given; the other options are `evaluate_scores`'s.
     Up to 100 classes every number is the same as before; above, what needs all probabilities is left out, and said.
+    `loss` needs the column `loss` of each sample's; the file of an evaluation has none, since its criterion gives
+    averages only. BadInput for a table whose columns are not what they have to be, or contradict each other.
     """
+    draws = Draws(bootstrap, seed, workers(threads)) if bootstrap else None
     stored = read(frame, task=task, class_names=class_names)
+    stored.refuse_contradictions()
     if stored.scores is not None:
         return evaluate_scores(
             stored.labels, stored.scores, task=stored.task, class_names=stored.class_names, losses=stored.losses,
             bootstrap=bootstrap, seed=seed, curves=curves, micro=micro, threads=threads,
         )  # fmt: skip
     loss = mean_loss(stored.losses, None, len(stored.table))
-    draws = Draws(bootstrap, seed, workers(threads)) if bootstrap else None
     return _from_lists(stored, loss, draws) if stored.task == "multilabel" else _from_classes(stored, loss, draws)
 
 
@@ -61,12 +64,12 @@ def _from_classes(stored: Stored, loss: Mapping[str, float], draws: Draws | None
     labels, guess, total = stored.labels, stored.predictions, len(stored.table)
     confusion = counts.confusion_matrix(labels, guess, len(stored.class_names))
     of = counts.margins(confusion)
-    bins, sums = probability.top_label_bins(stored.column("probability_prediction", np.float32), labels == guess)
+    bins, sums = probability.top_label_bins(stored.probabilities("probability_prediction"), labels == guess)
     calibration = probability.calibration_bins(bins, sums)
-    best = np.stack([stored.column(name) for name in TOPS], axis=1)
+    best = np.stack([stored.classes(name) for name in TOPS], axis=1)
     metrics = {
         **counts.metrics(of, counts.ONE_CLASS),
-        "log_loss": float(probability.log_losses(stored.column("probability_label", np.float32)).sum()) / total,
+        "log_loss": float(probability.log_losses(stored.probabilities("probability_label")).sum()) / total,
         "expected_calibration_error": probability.calibration_error(calibration),
         "top_5_accuracy": float((best == labels[:, None]).any(axis=1).mean()),
         **loss,
@@ -92,9 +95,10 @@ def _evaluation(
     draws: Draws | None,
 ) -> Evaluation:
     unknown, total = np.full(len(stored.class_names), np.nan), len(stored.table)
-    intervals = {"accuracy": accuracy_interval(metrics["accuracy"], total)}
+    found: dict[str, Ends | str] = {"accuracy": accuracy_interval(metrics["accuracy"], total)}
     if draws is not None:
-        intervals["f1_macro"] = f1_interval(atoms, draws)
+        found["f1_macro"] = f1_interval(atoms, draws)
+    intervals, left_out = parted(found)
     return Evaluation(
         task=stored.task,
         class_names=stored.class_names,
@@ -104,5 +108,6 @@ def _evaluation(
         confusion=confusion,
         curves=Curves(calibration=calibration),
         n_samples=total,
-        warnings=(NEED_SCORES,),
+        resamples=0 if draws is None else draws.resamples,
+        warnings=(NEED_SCORES, *left_out),
     )

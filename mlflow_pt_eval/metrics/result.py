@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1
+RESAMPLES = 1000  # of every interval that was stored without saying how many
 
 Floats = npt.NDArray[np.float64]
 
@@ -120,7 +121,8 @@ class Evaluation:
 
     `metrics` and `intervals` are keyed as in `metrics` of scikit-learn's definitions, without the split's prefix.
     `confusion` has shape (K, K), int64, row = true class, column = predicted class; for multilabel (K, 2, 2) as
-    `sklearn.metrics.multilabel_confusion_matrix` gives it. `warnings` holds each thing that had to be said once.
+    `sklearn.metrics.multilabel_confusion_matrix` gives it. `resamples` are those of the intervals of F1 and AUC, 0 if
+    none were wanted. `warnings` holds each thing that had to be said once, also why an interval is left out.
     """
 
     task: Task
@@ -135,6 +137,7 @@ class Evaluation:
     dataset_digest: str | None = None
     dataset_name: str | None = None
     model_uri: str | None = None
+    resamples: int = RESAMPLES
     warnings: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -146,7 +149,7 @@ class Evaluation:
         """Read what `to_json` wrote; BadInput for anything else."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise BadInput(f"this is no stored evaluation of format {FORMAT}: evaluate again with this version.")
-        return decode(cls, data)
+        return decode(cls, {"resamples": RESAMPLES, **data})
 
     @classmethod
     def from_predictions(
@@ -161,7 +164,10 @@ class Evaluation:
         micro: bool = False,
         threads: int | None = None,
     ) -> Evaluation:
-        """Recompute an evaluation from stored predictions, as `metrics.evaluate_predictions` does."""
+        """Recompute an evaluation from stored predictions, as `metrics.evaluate_predictions` does.
+
+        There is no `loss`, unless the table has a column `loss`: an evaluation stores no sample's own.
+        """
         from mlflow_pt_eval.metrics.recompute import evaluate_predictions  # it makes an Evaluation: a circle otherwise
 
         return evaluate_predictions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.metrics.groups import Ints
-from mlflow_pt_eval.metrics.inputs import Scores, complain
+from mlflow_pt_eval.metrics.inputs import OVER_ONE, ROW_SUM, Mask, Scores, complain, sums_to_one
+from mlflow_pt_eval.metrics.multilabel import THRESHOLD
 from mlflow_pt_eval.metrics.predictions import guess_task
 from mlflow_pt_eval.metrics.probability import TOP
 from mlflow_pt_eval.metrics.result import Floats
 from mlflow_pt_eval.names import Task
 
+HINT = "store probabilities (softmax or sigmoid of the model's outputs)"
+CONTRADICTED = "not of the highest probability", "leave the predictions as predictions_frame wrote them"
+NUMBERED = re.compile(r"probability_\d+")
 TOPS = tuple(f"top_{place + 1}" for place in range(TOP))
 
 
@@ -34,12 +40,12 @@ class Stored:
     @property
     def labels(self) -> npt.NDArray[Any]:
         """The labels as `evaluate_scores` takes them; BadInput if one is none of the classes."""
-        return self._classes("label")
+        return self.classes("label")
 
     @property
     def predictions(self) -> npt.NDArray[Any]:
         """The predictions, in the labels' form."""
-        return self._classes("prediction")
+        return self.classes("prediction")
 
     @property
     def losses(self) -> Floats | None:
@@ -47,19 +53,41 @@ class Stored:
         return self.column("loss") if "loss" in self.table else None
 
     def column(self, name: str, dtype: type[np.floating[Any]] = np.float64) -> npt.NDArray[Any]:
-        """Return a column of numbers; BadInput if it is missing."""
+        """Return a column of numbers; BadInput if it is missing, or holds anything else."""
         need(self.table, [name])
-        return self.table[name].to_numpy(dtype)
+        return _floats(self.table[name], dtype)
 
-    def _classes(self, name: str) -> npt.NDArray[Any]:
+    def probabilities(self, name: str) -> Scores:
+        """Return a column of probabilities, float32 (N,); BadInput if it is missing, or holds anything else."""
+        need(self.table, [name])
+        return _probabilities(self.table[name])
+
+    def classes(self, name: str) -> npt.NDArray[Any]:
+        """Return a column of classes, (N,), or of lists of them as 0 and 1, (N, K); BadInput for anything else."""
+        need(self.table, [name])
         values, several = self.table[name], self.task == "multilabel"
         if _holds_lists(values) != several:
             form = "a list of labels" if several else "one class"
             raise BadInput(f"the predictions' task is {self.task}, which has {form} in each row's {name!r}.")
-        flat = _numbers(values)
-        beyond = (flat < 0) | (flat >= len(self.class_names))
-        complain(flat, beyond, f"{name}s", f"outside 0 … {len(self.class_names) - 1}", "name all classes")
-        return indicators(values, len(self.class_names)) if several else flat
+        flat, count = _numbers(values), len(self.class_names)
+        what = "class names" if self.scores is None else "probability columns"
+        how = f"not from 0 to below {count}, the number of {what}"
+        complain(flat, (flat < 0) | (flat >= count), _said(name), how, "give one for each class")
+        return indicators(values, count) if several else flat
+
+    def refuse_contradictions(self) -> None:
+        """Raise BadInput for the first prediction that is not what the probabilities beside it say."""
+        guess = self.predictions
+        complain(guess, self._contradicted(guess), "predictions", *CONTRADICTED)
+
+    def _contradicted(self, guess: npt.NDArray[Any]) -> Mask:
+        if self.scores is not None:
+            several = self.task == "multilabel"
+            return guess != (self.scores > THRESHOLD if several else self.scores.argmax(axis=1))
+        if self.task == "multilabel":  # of so many labels only the highest probabilities are stored
+            return np.zeros(guess.shape, bool)
+        own, best = self.probabilities("probability_label"), self.probabilities("probability_prediction")
+        return (own > best) | ((self.labels == guess) & (own != best))
 
 
 def read(frame: pd.DataFrame | str | Path, *, task: Task | None, class_names: Sequence[str] | None) -> Stored:
@@ -71,13 +99,17 @@ def read(frame: pd.DataFrame | str | Path, *, task: Task | None, class_names: Se
     need(table, ["label", "prediction"])
     if not len(table):
         raise BadInput("the predictions have 0 rows: give at least one.")
-    places = [int(name[12:]) for name in table.columns if name.startswith("probability_") and name[12:].isdecimal()]
+    places = [int(name[12:]) for name in map(str, table.columns) if NUMBERED.fullmatch(name)]
     columns = [f"probability_{place}" for place in range(max(places, default=-1) + 1)]
     need(table, columns)
     kind = task or table.attrs.get("task") or guess_task(1 + _holds_lists(table["label"]), (len(table), len(columns)))
-    names = class_names if class_names is not None else table.attrs.get("class_names")
-    scores = table[columns].to_numpy(np.float32) if columns else None
+    names = table.attrs.get("class_names") if class_names is None else check_class_names(class_names)
+    scores = _scores(table, columns, kind) if columns else None
     count = len(columns) or _count(table)
+    if names is not None and columns and len(names) != count:
+        raise BadInput(
+            f"there are {len(names)} class names and {count} columns of probabilities: give one name for each."
+        )
     return Stored(table, kind, tuple(map(str, range(count) if names is None else names)), scores)
 
 
@@ -97,9 +129,42 @@ def indicators(lists: pd.Series[Any], labels: int) -> Ints:
 def _table(frame: pd.DataFrame | str | Path) -> pd.DataFrame:
     if isinstance(frame, pd.DataFrame):
         return frame
+    if not isinstance(frame, str | Path):
+        raise BadInput(
+            f"the predictions are a {type(frame).__name__}: give a DataFrame, or the path of a parquet file."
+        )
     if not Path(frame).is_file():
         raise NotFound(f"there is no file {str(frame)!r}: give a predictions.parquet.")
-    return pd.read_parquet(frame)
+    try:
+        return pd.read_parquet(frame)
+    except (ValueError, OSError) as error:  # pyarrow's are either
+        raise BadInput(f"{str(frame)!r} is no parquet file that can be read: give a predictions.parquet.") from error
+
+
+def _scores(table: pd.DataFrame, columns: Sequence[str], task: Task) -> Scores:
+    scores = np.stack([_probabilities(table[name]) for name in columns], axis=1)
+    if task != "multilabel" and len(columns) > 1 and not sums_to_one(scores):
+        sums = scores.sum(axis=1, dtype=np.float64)
+        complain(sums, ~(np.abs(sums - 1) <= ROW_SUM), "the row's sum of probabilities", "not 1", HINT)
+    return scores
+
+
+def _probabilities(column: pd.Series[Any]) -> Scores:
+    """Return a column of probabilities, float32 (N,); BadInput with the first value that is none."""
+    values = _floats(column, np.float32)
+    complain(values, ~np.isfinite(values), str(column.name), "NaN or infinite", HINT)
+    complain(values, (values < 0) | (values > np.float32(1 + OVER_ONE)), str(column.name), "outside 0 … 1", HINT)
+    return values
+
+
+def _floats(column: pd.Series[Any], dtype: type[np.floating[Any]]) -> npt.NDArray[Any]:
+    """Return a column's numbers; BadInput for what is none (NaN is one)."""
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        return column.to_numpy(dtype, na_value=np.nan)
+    values = column.to_numpy(object)
+    numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    complain(values, np.isnan(numbers) & ~column.isna().to_numpy(bool), str(column.name), "no numbers", "give numbers")
+    return numbers.astype(dtype)
 
 
 def _holds_lists(column: pd.Series[Any]) -> bool:
@@ -116,8 +181,12 @@ def _numbers(column: pd.Series[Any]) -> npt.NDArray[Any]:
         return flat
     numbers = pd.to_numeric(pd.Series(flat, dtype=object), errors="coerce").to_numpy(np.float64, na_value=np.nan)
     wrong = ~np.isfinite(numbers) | (numbers != np.floor(numbers))
-    complain(flat, wrong, f"{column.name}s", "no whole numbers", "give each class's number, 0 … K-1")
+    complain(flat, wrong, _said(str(column.name)), "no whole numbers", "give each class's number, 0 … K-1")
     return numbers.astype(np.int64)
+
+
+def _said(name: str) -> str:
+    return f"{name}s" if name in ("label", "prediction") else name
 
 
 def _count(table: pd.DataFrame) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import torch
 from torch import nn
@@ -11,6 +12,11 @@ from mlflow_pt_eval.data.batches import Batch, Inputs, count, each, parts
 from mlflow_pt_eval.errors import BadInput, PtEvalError
 from mlflow_pt_eval.predict.model import call, scores_in
 
+# What torch says of numbers in a format that a layer's weights are not in.
+_OTHER_FORMAT = re.compile(r"same dtype|scalar type|type .* should be the same")
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator: can't allocate memory|CUDA error: out of memory|\w+ backend out of memory"
+)
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -79,8 +85,16 @@ class Forward:
         reason = (str(error).strip().splitlines() or [""])[0]
         return (
             f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}: "
-            f"{type(error).__name__}: {reason}"
+            f"{type(error).__name__}: {reason}{self._dtype_hint(inputs, reason)}"
         )
+
+    def _dtype_hint(self, inputs: Inputs, reason: str) -> str:
+        """Return what to do where the inputs' number format is to blame: arrays of whole numbers are easily stored."""
+        first = next(self._model.parameters(), None)
+        if first is None or not _OTHER_FORMAT.search(reason) or all(p.dtype == first.dtype for p in parts(inputs)):
+            return ""
+        wanted = str(first.dtype).removeprefix("torch.")
+        return f"; the model's weights are {wanted}: give the inputs as {wanted}, too (X.astype('{wanted}') in NumPy)"
 
 
 def _cut(inputs: Inputs, rows: slice) -> Inputs:
@@ -92,5 +106,10 @@ def _versions(tensors: list[torch.Tensor]) -> list[int]:
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Say so of an error, or of one that it was raised from; not every device has an exception of its own for it."""
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(str(error)):
+            return True
+        error = error.__cause__
+    return False

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from mlflow_pt_eval.errors import BadInput
 
@@ -19,7 +20,7 @@ _finding = threading.Lock()
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put *model* in eval mode while the block runs; every submodule's mode is as before after it.
+    """Put *model* in eval mode while the block runs; every submodule's mode and buffers are as before after it.
 
     A second thread with the same model waits: the first one would put its mode back in the middle of its own pass.
     """
@@ -27,6 +28,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         alone = _alone.setdefault(model, threading.RLock())
     with alone:
         modes = [(module, module.training) for module in model.modules()]
+        buffers = _Buffers(model)
         _switch(model, training=False)
         try:
             yield
@@ -35,6 +37,27 @@ def evaluating(model: nn.Module) -> Iterator[None]:
                 _switch(model, training=True)
             for module, training in modes:
                 module.training = training
+            buffers.restore()
+
+
+class _Buffers:
+    """A model's buffers as they are now, since a forward pass may write to them in eval mode, too (a counter, say)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._places = [(module, name, held) for module in model.modules() for name, held in module._buffers.items()]
+        # An inference tensor cannot be written to, and a lazy module's holds nothing yet.
+        plain = {id(b): b for *_, b in self._places if b is not None and not b.is_inference() and not is_lazy(b)}
+        self._contents = [(held, held._version, held.detach().clone()) for held in plain.values()]
+
+    def restore(self) -> None:
+        """Put back what was replaced, and the numbers that were written to; a buffer that is new stays."""
+        for module, name, held in self._places:
+            if module._buffers.get(name) is not held:
+                module._buffers[name] = held
+        with torch.no_grad():
+            for held, version, content in self._contents:
+                if held._version != version and held.shape == content.shape:
+                    held.copy_(content)
 
 
 def _switch(model: nn.Module, *, training: bool) -> None:
@@ -63,14 +86,42 @@ def choose_device(model: nn.Module, device: str | torch.device | None) -> torch.
     there = device_of(model)
     if device is None or device == "auto":
         return there
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise BadInput(f"{device!r} is not a device; write cpu, cuda, cuda:1 or auto.") from error
+    wanted = named_device(device)
     has_any = any(True for _ in model.parameters()) or any(True for _ in model.buffers())
-    if has_any and (wanted.type != there.type or (wanted.index is not None and wanted.index != there.index)):
+    # The CPU is without a number, or number 0.
+    if has_any and (wanted.type != there.type or (wanted.index is not None and wanted.index != (there.index or 0))):
         raise BadInput(f"device is {wanted}, but the model is on {there}: move it there first, or leave device='auto'.")
-    return there if has_any else wanted
+    return there if has_any else usable_device(wanted)
+
+
+def named_device(device: Any) -> torch.device:
+    """Return the device that *device* names, be it usable here or not; BadInput where it names none."""
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise BadInput(f"{device!r} is not a device; write cpu, cuda, cuda:1 or auto.") from error
+
+
+def usable_device(device: torch.device) -> torch.device:
+    """Return *device* if tensors can be made there; BadInput, with what there is, where they cannot.
+
+    On "meta" they can, but hold no numbers.
+    """
+    if device.type != "meta" and _takes_tensors(device):
+        return device
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise BadInput(f"device is '{device}', but torch sees no CUDA device here; write cpu or auto.")
+    there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    known = "cpu" if there is None else f"cpu or {there.type}:0 to {there.type}:{torch.accelerator.device_count() - 1}"
+    raise BadInput(f"device is '{device}', which torch cannot use here; write {known}, or auto.")
+
+
+def _takes_tensors(device: torch.device) -> bool:
+    try:
+        torch.empty(0, device=device)
+    except Exception:  # torch has an error of its own for each kind of device
+        return False
+    return True
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
@@ -86,16 +137,22 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 def scores_in(output: Any) -> torch.Tensor:
-    """Return the scores in what a model returned: a tensor, a tuple's first part, a mapping's `logits`."""
+    """Return the scores in what a model returned: a tensor, the `logits` of a mapping or an object (a dataclass, a
+    named tuple), else a tuple's first part.
+    """
+    if isinstance(output, torch.Tensor):
+        return output
     if isinstance(output, Mapping):
         if "logits" not in output:
             raise BadInput(f"the model returned a mapping of {', '.join(map(str, output))}: it must hold 'logits'.")
-        output = output["logits"]
-    elif isinstance(output, tuple | list) and output:
-        output = output[0]
-    if not isinstance(output, torch.Tensor):
+        found = output["logits"]
+    elif isinstance(output, tuple | list) and output and not hasattr(output, "logits"):
+        found = output[0]
+    else:
+        found = getattr(output, "logits", None)
+    if not isinstance(found, torch.Tensor):
         raise BadInput(
             f"the model returned a {type(output).__name__}: it must return scores as a tensor, "
-            "as a tuple's first part, or as 'logits' in a mapping."
+            "as a tuple's first part, or as 'logits' in a mapping or an object."
         )
-    return output
+    return found

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlflow_pt_eval import names
+from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.errors import CheckpointDamaged, MetricNotLogged, NotFound, UnsafeFile
+from mlflow_pt_eval.exporting.snapshot import unwrapped
 from mlflow_pt_eval.records import EpochRecord, History
 from mlflow_pt_eval.registration.registering import register
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint, list_checkpoints, load
@@ -40,7 +42,11 @@ def register_best(
     checkpoint, the best of those that have is registered, and a warning says so. Errors: NotFound for a run without
     checkpoints, MetricNotLogged where *monitor* never was a finite number, CheckpointDamaged, and those of `register`.
     """
-    names.check_model_name(name)  # before a checkpoint is fetched
+    # Before a checkpoint is fetched.
+    names.check_model_name(name)
+    unwrapped(model)
+    if class_names is not None:
+        check_class_names(class_names)
     store = connect()
     record, checkpoint = _best_checkpoint(store, run_id, monitor, mode)
     return register(

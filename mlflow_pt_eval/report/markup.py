@@ -40,6 +40,11 @@ def table(head: Iterable[str | Markup], rows: Iterable[Markup], **attributes: st
     return tag("div", tag("table", top, tag("tbody", *rows), **attributes), class_="scroll")
 
 
+def number_heads(*words: str) -> list[Markup]:
+    """Return heads of columns of numbers, which stand to the right."""
+    return [tag("th", word, scope="col", class_="n") for word in words]
+
+
 def row(*cells: str | Markup, class_: str | None = None) -> Markup:
     """Return a table's row; a cell that is no `td` yet becomes one."""
     made = (cell if isinstance(cell, Markup) and cell.startswith("<td") else tag("td", cell) for cell in cells)

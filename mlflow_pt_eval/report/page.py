@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.metrics.tables import auc_band
+from mlflow_pt_eval.names import direction
+from mlflow_pt_eval.report.cells import short
 from mlflow_pt_eval.report.document import document, image, section, to_know
 from mlflow_pt_eval.report.markup import Markup, tag
 from mlflow_pt_eval.report.tables import bands_table, classes_table, metrics_table, mistakes_table, thresholds_table
-from mlflow_pt_eval.report.words import FIGURES, HEADLINES, metric_name
+from mlflow_pt_eval.report.words import FIGURES, HEADLINES, IN_FIGURE, headline_name, metric_name
 from mlflow_pt_eval.wording import score
 
 
@@ -23,9 +25,9 @@ def render(
 ) -> str:
     """Return *evaluation* as a whole HTML page: no network, no script, its styles and images inside.
 
-    *figures* are PNGs by file name, shown in their order. *context* holds more lines for the header ("Run", "When").
-    *mistakes* are the worst ones, one mapping a row with the first one's keys as columns; *mistakes_figure* is
-    their image grid. Values are shown with four decimals, all their digits on hovering. Every text is escaped.
+    *figures* are PNGs by file name, each under a heading, in their order. *context* holds more lines for the header
+    ("Run", "When"). *mistakes* are the worst ones, one mapping a row with the first one's keys as columns; *mistakes_figure*
+    is their image grid. Values are shown with four decimals, all their digits on hovering. Every text is escaped.
     """
     title = f"Evaluation of {evaluation.model_uri or 'a model'}"
     sections = [
@@ -33,7 +35,7 @@ def render(
         to_know(evaluation.warnings),
         _headlines(evaluation),
         section("Metrics", metrics_table(evaluation), _bands(evaluation)),
-        *(_figure(name, data) for name, data in figures.items()),
+        *(_figure(evaluation, name, data) for name, data in figures.items()),
         _thresholds(evaluation),
         section("Labels" if evaluation.task == "multilabel" else "Classes", classes_table(evaluation)),
         _mistakes(mistakes, mistakes_figure),
@@ -63,11 +65,11 @@ def _headlines(evaluation: Evaluation) -> Markup:
 
 
 def _card(evaluation: Evaluation, key: str) -> Markup:
-    value, below = evaluation.metrics[key], ""
+    value, below = evaluation.metrics[key], "lower is better" if direction(key) == "min" else ""
     if key in evaluation.intervals:
         below = "{} – {}".format(*map(score, evaluation.intervals[key]))
-    lines = [tag("span", metric_name(key)), tag("b", score(value), title=repr(value)), tag("small", below)]
-    return tag("div", *lines)
+    name = tag("span", headline_name(key, evaluation.task))
+    return tag("div", name, tag("b", short(value), title=repr(value)), tag("small", below))
 
 
 def _auc(evaluation: Evaluation) -> float | None:
@@ -83,8 +85,12 @@ def _bands(evaluation: Evaluation) -> Markup:
     return tag("details", tag("summary", "ROC AUC in words: ", tag("b", word)), tag("p", said), bands_table(auc))
 
 
-def _figure(name: str, data: bytes) -> Markup:
-    return tag("section", image(FIGURES.get(name, name), data))
+def _figure(evaluation: Evaluation, name: str, data: bytes) -> Markup:
+    title = FIGURES.get(name, name)
+    said = [
+        f"{metric_name(k)} {short(evaluation.metrics[k])}" for k in IN_FIGURE.get(name, ()) if k in evaluation.metrics
+    ]
+    return section(title, image(", ".join([title, *said[:1]]), data))
 
 
 def _thresholds(evaluation: Evaluation) -> Markup:

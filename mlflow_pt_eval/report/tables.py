@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import isfinite
-from numbers import Integral, Real
-from typing import Final, TypeGuard
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from mlflow_pt_eval.metrics.result import ClassMetrics, Evaluation, ThresholdTable
 from mlflow_pt_eval.metrics.tables import BANDS
 from mlflow_pt_eval.names import PER_CLASS_CSV, direction
-from mlflow_pt_eval.report.markup import Markup, join, row, table, tag
-from mlflow_pt_eval.report.words import METRICS, metric_name
+from mlflow_pt_eval.report.cells import (
+    UNDEFINED,
+    count,
+    index,
+    interval,
+    is_number,
+    name,
+    number,
+    rate,
+    threshold,
+    value,
+)
+from mlflow_pt_eval.report.markup import Markup, join, number_heads, row, table, tag
+from mlflow_pt_eval.report.words import meaning, metric_name
 from mlflow_pt_eval.wording import score
 
 WORST: Final = 20  # classes that are shown first when there are more
@@ -21,73 +31,78 @@ MOST: Final = 2000  # classes that a page lists at all
 AROUND: Final = 2  # rows of the threshold table shown on each side of a marked one
 
 
-def number(value: float | None) -> Markup:
-    """Return a cell with *value* to four decimals, or significant digits where it is small; all digits on hovering."""
-    if value is None or not isfinite(value):
-        return tag("td", "–" if value is None else str(value), class_="n")
-    text = f"{value:.3e}" if 0 < abs(value) < 0.001 else score(value)
-    return tag("td", text, class_="n", title=repr(float(value)))
-
-
-def count(value: int) -> Markup:
-    """Return a cell with a whole number."""
-    return tag("td", f"{value:,}", class_="n")
-
-
 def metrics_table(evaluation: Evaluation) -> Markup:
-    """Return every metric with its 95 % interval and what it says."""
-    rows = [_metric(evaluation, key) for key in evaluation.metrics if key != "n_samples"]
-    return table(("Metric", "Value", "95 % interval", "What it says"), rows, class_="metrics")
+    """Return every metric with its 95 % interval and what it says; no column of intervals where there are none."""
+    known = bool(evaluation.intervals)
+    head = ("Metric", *number_heads("Value", *(["95 % interval"] if known else [])), "What it says")
+    keys = [key for key in evaluation.metrics if key != "n_samples"]
+    return table(head, [_metric(evaluation, key, intervals=known) for key in keys])
 
 
-def _metric(evaluation: Evaluation, key: str) -> Markup:
+def _metric(evaluation: Evaluation, key: str, *, intervals: bool) -> Markup:
     lower = " (lower is better)" if direction(key) == "min" else ""
-    interval = evaluation.intervals.get(key)
-    ends = tag("td", class_="n")
-    if interval is not None:
-        low, high = interval
-        ends = tag("td", f"{score(low)} – {score(high)}", class_="n", title=f"{low!r} – {high!r}")
-    name = tag("td", tag("span", metric_name(key), title=key))
-    return row(name, number(evaluation.metrics[key]), ends, tag("td", METRICS.get(key, "") + lower, class_="hint"))
+    return row(
+        tag("td", tag("span", metric_name(key), title=key)),
+        number(evaluation.metrics[key]),
+        *([interval(evaluation.intervals.get(key))] if intervals else []),
+        tag("td", meaning(key, evaluation.task) + lower, class_="hint"),
+    )
 
 
 def classes_table(evaluation: Evaluation) -> Markup:
-    """Return the per-class table; of many classes the 20 with the lowest F1, the rest folded away."""
+    """Return the per-class table; of many classes the 20 with the lowest F1, the rest folded away.
+
+    Classes without samples are not among those 20: of them there is nothing to find. Names that are not their own
+    indices have the index beside them, by which figures call what looks like another, or cannot be drawn.
+    """
     rows = evaluation.per_class
     if len(rows) <= WORST:
-        return _classes(rows)
-    by_f1 = sorted(range(len(rows)), key=lambda k: (rows[k].f1, k))
+        return _classes(evaluation, range(len(rows)))
+    by_f1 = sorted(range(len(rows)), key=lambda k: (not rows[k].support, rows[k].f1, k))
     worst, rest = by_f1[:WORST], sorted(by_f1[WORST:])
     said = f"The {WORST} of {len(rows):,} with the lowest F1; all are in {PER_CLASS_CSV}."
     cut = f" (the first {MOST:,})" if len(rest) > MOST else ""
     summary = tag("summary", f"The other {len(rest):,}, in their own order{cut}")
-    return join(
-        [
-            tag("p", said, class_="hint"),
-            _classes([rows[k] for k in worst]),
-            tag("details", summary, _classes([rows[k] for k in rest[:MOST]])),
-        ]
+    parts = _classes(evaluation, worst), tag("details", summary, _classes(evaluation, rest[:MOST]))
+    return join([tag("p", said, class_="hint"), *parts])
+
+
+def _classes(evaluation: Evaluation, places: Iterable[int]) -> Markup:
+    named = any(each.name != str(place) for place, each in enumerate(evaluation.per_class))
+    numbers = number_heads("Samples", "Precision", "Recall", "F1", "ROC AUC", "Average precision")
+    head = (*number_heads(*(["#"] if named else [])), "Label" if evaluation.task == "multilabel" else "Class", *numbers)
+    predicted = _predicted(evaluation)
+    rows = []
+    for place in places:
+        cells = _class(evaluation.per_class[place], ever=bool(predicted[place]))
+        rows.append(row(*([index(place)] if named else []), *cells))
+    return table(head, rows)
+
+
+def _predicted(evaluation: Evaluation) -> Sequence[int]:
+    """Return how often each class (or label) is predicted."""
+    counts = evaluation.confusion
+    return (counts[:, :, 1] if counts.ndim == 3 else counts.T).sum(axis=1).tolist()
+
+
+def _class(of: ClassMetrics, *, ever: bool) -> tuple[Markup, ...]:
+    """Return a class's cells; what is 0 by convention only, for a division by 0, is not shown as 0."""
+    return (
+        name(of.name),
+        count(of.support),
+        rate(of.precision if ever else None),
+        rate(of.recall if of.support else None),
+        _f1(of),
+        rate(of.roc_auc),
+        rate(of.average_precision),
     )
 
 
-def _classes(rows: Sequence[ClassMetrics]) -> Markup:
-    head = ("Class", "Samples", "Precision", "Recall", "F1", "ROC AUC", "Average precision")
-    return table(head, [_class(r) for r in rows], class_="classes")
-
-
-def _class(r: ClassMetrics) -> Markup:
-    bar = f"background:linear-gradient(90deg,#d6e6f4 {100 * r.f1:.0f}%,transparent 0)"
-    f1 = tag("td", score(r.f1), class_="n", title=repr(r.f1), style=bar)
-    name = tag("td", r.name, class_="name")
-    return row(
-        name,
-        count(r.support),
-        number(r.precision),
-        number(r.recall),
-        f1,
-        number(r.roc_auc),
-        number(r.average_precision),
-    )
+def _f1(of: ClassMetrics) -> Markup:
+    if not of.support:
+        return tag("td", UNDEFINED, class_="n")
+    bar = f"background:linear-gradient(90deg,#d6e6f4 {100 * of.f1:.0f}%,transparent 0)"
+    return tag("td", score(of.f1), class_="n", title=repr(of.f1), style=bar)
 
 
 def bands_table(auc: float) -> Markup:
@@ -109,26 +124,20 @@ def thresholds_table(thresholds: ThresholdTable) -> Markup:
     last = len(thresholds.threshold) - 1
     near = {k + step for k in marks for step in range(-AROUND, AROUND + 1)}
     shown = sorted({k for k in near if 0 <= k <= last} | set(np.linspace(0, last, 11).round().astype(int).tolist()))
-    columns = (thresholds.threshold, thresholds.tpr, thresholds.fpr, thresholds.precision, thresholds.f1)
+    rates = (thresholds.tpr, thresholds.fpr, thresholds.precision, thresholds.f1)
     rows = [
-        row(*(number(float(c[k])) for c in columns), marks.get(k, ""), class_="marked" if k in marks else None)
+        row(
+            threshold(float(thresholds.threshold[k])),
+            *(rate(float(column[k])) for column in rates),
+            marks.get(k, ""),
+            class_="marked" if k in marks else None,
+        )
         for k in shown
     ]
-    return table(("Threshold", "TPR (recall)", "FPR", "Precision", "F1", ""), rows, class_="thresholds")
+    return table((*number_heads("Threshold", "TPR (recall)", "FPR", "Precision", "F1"), ""), rows)
 
 
 def mistakes_table(mistakes: Sequence[Mapping[str, object]]) -> Markup:
     """Return a table of *mistakes*, one row each; the first one's keys are the columns."""
-    head = [tag("th", key, scope="col", class_="n" if _numeric(value) else None) for key, value in mistakes[0].items()]
-    return table(head, [row(*(_value(mistake.get(key)) for key in mistakes[0])) for mistake in mistakes])
-
-
-def _numeric(value: object) -> TypeGuard[Real]:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _value(value: object) -> Markup:
-    """Return a cell: a whole number, which may be an index, without separators; other numbers as `number` does."""
-    if not _numeric(value):
-        return tag("td", "–" if value is None else str(value), class_="name")
-    return tag("td", str(int(value)), class_="n") if isinstance(value, Integral) else number(float(value))
+    head = [tag("th", key, scope="col", class_="n" if is_number(first) else None) for key, first in mistakes[0].items()]
+    return table(head, [row(*(value(mistake.get(key)) for key in mistakes[0])) for mistake in mistakes])

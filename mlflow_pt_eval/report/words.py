@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from mlflow_pt_eval import names
+from mlflow_pt_eval.names import Task
 
 METRICS: Final = {
     "accuracy": "share of samples that are predicted right",
@@ -29,13 +30,35 @@ METRICS: Final = {
     "cohen_kappa": "agreement beyond chance; 1 is perfect, 0 is chance",
     "expected_calibration_error": "mean gap between confidence and accuracy, 15 bins",
     "top_5_accuracy": "share of samples whose class is among the five likeliest",
-    "hamming_loss": "share of labels that are predicted wrong",
+    "loss": "mean of the given criterion over the samples",
+}
+
+# The same where a sample has several labels: each label of each sample, given or not, is a decision.
+MULTILABEL: Final = {
+    "accuracy": "share of samples of which every label is right: with one wrong label the sample is wrong",
+    "hamming_loss": "share of the decisions, one for each sample and label, that are wrong",
+    "precision_macro": "mean of the labels' precisions",
+    "precision_weighted": "mean of the labels' precisions, weighted by how often they are true",
+    "recall_macro": "mean of the labels' recalls",
+    "recall_weighted": "mean of the labels' recalls, weighted by how often they are true",
+    "f1_macro": "mean of the labels' F1: every label counts the same",
+    "f1_weighted": "mean of the labels' F1, weighted by how often they are true",
+    "precision_micro": "of the labels that are given to any sample, the share that is true",
+    "recall_micro": "of the labels that are true of any sample, the share that is given",
+    "f1_micro": "harmonic mean of micro precision and recall: frequent labels count more",
+    "f1_samples": "mean of the samples' F1: every sample counts the same",
+    "roc_auc_macro": "mean of the labels' AUC",
+    "roc_auc_weighted": "mean of the labels' AUC, weighted by how often they are true",
+    "average_precision_macro": "mean of the labels' average precisions",
+    "log_loss": "mean of -log(probability given to what is true) over the decisions",
+    "brier_score": "mean squared error of the probabilities",
+    "expected_calibration_error": "mean gap between a score and how often the label is true, 15 bins",
     "loss": "mean of the given criterion over the samples",
 }
 
 FIGURES: Final = {
     names.CONFUSION_PNG: "Confusion matrix",
-    names.CONFUSION_NORMALIZED_PNG: "Confusion matrix, each row in per cent",
+    names.CONFUSION_NORMALIZED_PNG: "Confusion matrix, in per cent of each true class",
     names.ROC_PNG: "ROC curve",
     names.PRECISION_RECALL_PNG: "Precision-recall curve",
     names.CALIBRATION_PNG: "Calibration",
@@ -43,6 +66,7 @@ FIGURES: Final = {
 
 HEADLINES: Final = (
     "accuracy",
+    "hamming_loss",
     "balanced_accuracy",
     "f1",
     "f1_macro",
@@ -51,7 +75,31 @@ HEADLINES: Final = (
     "expected_calibration_error",
 )
 
+# The metrics of which a figure says most, the first that there is: for those who do not see it.
+IN_FIGURE: Final = {
+    names.CONFUSION_PNG: ("accuracy",),
+    names.CONFUSION_NORMALIZED_PNG: ("balanced_accuracy", "recall_macro"),
+    names.ROC_PNG: ("roc_auc", "roc_auc_macro"),
+    names.PRECISION_RECALL_PNG: ("average_precision", "average_precision_macro"),
+    names.CALIBRATION_PNG: ("expected_calibration_error",),
+}
+
 SPELLED: Final = {"f1": "F1", "roc": "ROC", "auc": "AUC", "matthews": "Matthews", "cohen": "Cohen's", "brier": "Brier"}
+
+
+def meaning(key: str, task: Task) -> str:
+    """Return what a metric says in words, '' of one that is not an evaluation's own."""
+    return (MULTILABEL if task == "multilabel" else METRICS).get(key, "")
+
+
+def headline_name(key: str, task: Task) -> str:
+    """Return a metric's name where no words stand beside it, with what would mislead without them.
+
+    >>> headline_name("accuracy", "multilabel"), headline_name("accuracy", "binary")
+    ('Accuracy, all labels right', 'Accuracy')
+    """
+    strict = key == "accuracy" and task == "multilabel"
+    return "Accuracy, all labels right" if strict else metric_name(key)
 
 
 def metric_name(key: str) -> str:

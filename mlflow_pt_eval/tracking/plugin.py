@@ -17,10 +17,10 @@ from mlflow.models.evaluation.artifacts import (
 from mlflow.models.evaluation.base import EvaluationResult, ModelEvaluator
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.names import TAG_OUTPUTS
+from mlflow_pt_eval.names import META_CLASS_NAMES, TAG_OUTPUTS
 from mlflow_pt_eval.tracking.runs import OpenRun
 
-__all__ = ["EvaluationResult", "ModelEvaluator", "artifacts_of", "ask", "logged_model_of", "recorded_outputs"]
+__all__ = ["EvaluationResult", "ModelEvaluator", "artifacts_of", "ask", "logged_model_of", "recorded"]
 
 _KINDS = {
     "png": ImageEvaluationArtifact,
@@ -71,8 +71,9 @@ def logged_model_of(model: Any, otherwise: str | None) -> str | None:
     return getattr(model, "model_id", None) or getattr(metadata, "model_id", None) or otherwise
 
 
-def recorded_outputs(model: Any) -> str | None:
-    """Return what the registration recorded of a pyfunc model's outputs."""
+def recorded(model: Any) -> dict[str, Any]:
+    """Return the `outputs` and `class_names` that a pyfunc model was registered with, None where nothing was said."""
     metadata = getattr(model, "metadata", None)
-    found = (metadata.metadata or {}).get(TAG_OUTPUTS) if metadata is not None else None
-    return None if found is None else str(found)
+    found = (getattr(metadata, "metadata", None) or {}) if metadata is not None else {}
+    names = found.get(META_CLASS_NAMES)
+    return {"outputs": found.get(TAG_OUTPUTS), "class_names": None if names is None else tuple(map(str, names))}

@@ -7,7 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.exporting.factory import Factory
+from mlflow_pt_eval.exporting.inputs import check_example
 from mlflow_pt_eval.names import CHALLENGER, VAL_ACCURACY, CheckpointName, Mode, Outputs, check_alias, check_model_name
 from mlflow_pt_eval.policies import (
     EarlyStopping,
@@ -69,6 +72,11 @@ class RegisterBest:
         check_mode("RegisterBest", self.mode)
         if self.outputs not in ("logits", "probabilities"):
             raise BadInput(f"RegisterBest got outputs={self.outputs!r}; it is 'logits' or 'probabilities'.")
+        if self.class_names is not None:
+            check_class_names(self.class_names)
+        if self.factory is not None:
+            Factory(self.factory, dict(self.factory_kwargs or {}))
+        check_example(self.input_example)
 
     def best(self, history: History) -> EpochRecord | None:
         """Return the epoch whose weights are to be registered."""

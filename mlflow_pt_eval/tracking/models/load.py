@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import CheckpointDamaged
+from mlflow_pt_eval.exporting.agreement import doubt_of
 from mlflow_pt_eval.exporting.folder import Form, load_folder, read_info
 from mlflow_pt_eval.names import Outputs
+from mlflow_pt_eval.predict.model import named_device, usable_device
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.models.locate import located
 from mlflow_pt_eval.tracking.store import Store, connect
@@ -21,7 +23,8 @@ class LoadedModel:
     """A loaded model and where it comes from; call it, or its `module`, as you would the live one.
 
     `uri` is `models:/name/N` for a version, however it was asked for. What the registration did not record (MLflow's
-    own `log_model` records none of it) is None.
+    own `log_model` records none of it) is None. `doubt` says why the caller's own module, with the model's weights,
+    cannot be shown to give what the model does.
     """
 
     module: nn.Module
@@ -34,6 +37,7 @@ class LoadedModel:
     class_names: tuple[str, ...] | None
     form: Form | None
     weights_sha256: str | None
+    doubt: str | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return the module's outputs."""
@@ -41,18 +45,29 @@ class LoadedModel:
 
 
 def load_version(
-    store: Store, model_uri: str, *, into: nn.Module | None = None, device: str | torch.device = "auto"
+    store: Store,
+    model_uri: str,
+    *,
+    into: nn.Module | None = None,
+    device: str | torch.device = "auto",
+    doubt: bool = False,
 ) -> LoadedModel:
     """Load `models:/name/3`, `models:/name@alias`, `models:/m-…`, `runs:/id/path` or a local folder.
 
-    *into* takes the weights, strictly, instead of the exported graph. *device* "auto" is CUDA where there is one.
-    Errors: NotFound, UnsafeFile, PathEscape, StateMismatch, BadInput, StoreUnavailable.
+    *into* takes the weights, strictly, instead of the exported graph; with *doubt* both are compared on the example
+    that is stored with the model. *device* "auto" is CUDA where there is one.
+    Errors: NotFound, UnsafeFile, CheckpointDamaged (not the weights that were published), PathEscape, StateMismatch,
+    BadInput, StoreUnavailable.
     """
     where = resolve_device(device)
     with preserved_rng(), located(store, model_uri) as (found, folder):
-        info = read_info(folder)
+        try:
+            info = read_info(folder)
+            module = load_folder(folder, into=into, device=where, sha256=found.weights_sha256)
+        except CheckpointDamaged as error:
+            raise CheckpointDamaged(f"{found.uri} was not loaded: {error}") from error
         return LoadedModel(
-            module=load_folder(folder, into=into, device=where),
+            module=module,
             uri=found.uri,
             name=found.name,
             version=found.version,
@@ -62,6 +77,7 @@ def load_version(
             class_names=info.class_names,
             form=info.form,
             weights_sha256=info.weights_sha256,
+            doubt=doubt_of(folder, module, where) if doubt and into is not None else None,
         )
 
 
@@ -70,7 +86,8 @@ def load_model(model_uri: str, *, into: nn.Module | None = None, device: str | t
 
     *model_uri* is `models:/name/3`, `models:/name@alias`, `models:/m-…`, `runs:/id/path` or a local model folder;
     *device* "auto" is CUDA where there is one, else the CPU. No pickle is executed. Errors: NotFound, saying what
-    there is; UnsafeFile for a model that only a pickle could restore; StateMismatch where *into* does not fit.
+    there is; UnsafeFile for a model that only a pickle could restore; CheckpointDamaged for one whose weights are not
+    those that were published; StateMismatch where *into* does not fit.
     """
     return load_version(connect(), model_uri, into=into, device=device).module
 
@@ -79,10 +96,4 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device that *device* names, "auto" being CUDA where there is one; BadInput where it cannot be used."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise BadInput(f"{device!r} is not a device; write cpu, cuda or cuda:1.") from error
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise BadInput(f"device={str(device)!r}, but torch sees no CUDA device here; write cpu or auto.")
-    return found
+    return usable_device(named_device(device))

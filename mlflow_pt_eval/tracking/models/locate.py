@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import posixpath
 import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote
 
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from mlflow_pt_eval.errors import BadInput, NotFound, PathEscape
 from mlflow_pt_eval.exporting.folder import MLMODEL_FILE, ModelInfo, read_info
+from mlflow_pt_eval.names import TAG_WEIGHTS_SHA256
+from mlflow_pt_eval.tracking.models.places import check_inside, local_folder
 from mlflow_pt_eval.tracking.registry import missing, resolve_uri
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
@@ -24,12 +25,17 @@ from mlflow_pt_eval.tracking.version_info import quoted
 
 _LOGGED = re.compile(r"models:/(m-[^/@]+)")
 _RUN = re.compile(r"runs:/([^/]+)/(.+)")
+_NAME = re.compile(r"[^/:@\\.]+(/\d+|@[\w-]+)?")  # a version may be meant; a file's name has a dot
+_UNFINISHED = (LoggedModelStatus.PENDING, LoggedModelStatus.FAILED)
 _COPIES = 10  # a version may be a copy of a copy; a circle ends somewhere
 
 
 @dataclass(frozen=True, kw_only=True)
 class Located:
-    """Where a model's files are, and what it is called: `uri` has the version's number, never an alias."""
+    """Where a model's files are, and what it is called: `uri` has the version's number, never an alias.
+
+    `weights_sha256` is what the store, not the model's own folder, has as the digest of its weights.
+    """
 
     uri: str
     location: str
@@ -37,6 +43,7 @@ class Located:
     version: int | None = None
     model_id: str | None = None
     run_id: str | None = None
+    weights_sha256: str | None = None
 
 
 @contextlib.contextmanager
@@ -48,13 +55,13 @@ def located(store: Store, model_uri: str) -> Iterator[tuple[Located, Path]]:
     """
     with reaching(store, f"{model_uri} was not loaded"), tempfile.TemporaryDirectory(prefix="pt_eval_model.") as place:
         found = locate(store, model_uri)
-        yield found, download(store, found.location, Path(place))
+        yield found, _brought(store, found, Path(place))
 
 
 def recorded(store: Store, model_uri: str) -> ModelInfo:
     """Return what *model_uri*'s folder says of the model, without fetching the model itself. Errors as `located`."""
     with reaching(store, f"{model_uri} was not read"), tempfile.TemporaryDirectory(prefix="pt_eval_model.") as place:
-        return read_info(download(store, locate(store, model_uri).location, Path(place), only=MLMODEL_FILE))
+        return read_info(_brought(store, locate(store, model_uri), Path(place), only=MLMODEL_FILE))
 
 
 def locate(store: Store, model_uri: str) -> Located:
@@ -72,8 +79,28 @@ def locate(store: Store, model_uri: str) -> Located:
             "runs:/RUN_ID/PATH or a local folder."
         )
     if not (folder / MLMODEL_FILE).is_file():
-        raise NotFound(f"{folder} is not a model's folder: it has no file {MLMODEL_FILE}.")
+        raise NotFound(f"{folder} is not a model's folder: it has no file {MLMODEL_FILE}{_meant(model_uri)}.")
     return Located(uri=str(folder.absolute()), location=str(folder.absolute()))
+
+
+def _meant(uri: str) -> str:
+    """Return a hint where *uri* may be a registered model's name, with or without a version or an alias."""
+    if Path(uri).exists() or not _NAME.fullmatch(uri):
+        return ""
+    return f"; a registered model's version is models:/{uri}" + ("" if "/" in uri or "@" in uri else "/VERSION")
+
+
+def _brought(store: Store, found: Located, into: Path, *, only: str = "") -> Path:
+    """Do what `download` does; of a run, say which models it has where it has not the one that is named."""
+    try:
+        return download(store, found.location, into, only=only)
+    except NotFound as error:
+        run = _RUN.fullmatch(found.uri)
+        if run is None:
+            raise
+        logged = _logged_models(store, get_run(store, run[1]))
+        has = ", ".join(sorted({model.name for model in logged})) or "none"
+        raise NotFound(f"the run {run[1]} has no model {run[2]!r}; the models that it has: {has}.") from error
 
 
 def download(store: Store, location: str, into: Path, *, only: str = "") -> Path:
@@ -103,14 +130,6 @@ def download(store: Store, location: str, into: Path, *, only: str = "") -> Path
     return folder
 
 
-def local_folder(uri: str) -> Path | None:
-    """Return the local path that *uri* is, or None for a store's address."""
-    parts = urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(url2pathname(parts.path))
-    return Path(uri) if not parts.scheme else None
-
-
 def _of_logged_model(store: Store, model_id: str) -> Located:
     try:
         logged = store.client.get_logged_model(model_id)
@@ -118,11 +137,17 @@ def _of_logged_model(store: Store, model_id: str) -> Located:
         if not missing(error):
             raise
         raise NotFound(f"there is no logged model {model_id!r} in {store.shown}, or it is deleted.") from error
+    if logged.status in _UNFINISHED:
+        raise NotFound(
+            f"models:/{model_id} is {logged.status}: it was never published whole, or never proved itself; load "
+            "another one, or register the model again."
+        )
     return Located(
         uri=f"models:/{model_id}",
         location=logged.artifact_location,
         model_id=model_id,
         run_id=logged.source_run_id or None,
+        weights_sha256=logged.tags.get(TAG_WEIGHTS_SHA256),
     )
 
 
@@ -135,9 +160,16 @@ def _of_version(store: Store, uri: str, copies: int) -> Located:
     elif run := _RUN.fullmatch(info.source):
         found = _of_run(store, run[1], run[2])
     else:
-        _check_inside(store, info.uri, info.source)
+        check_inside(store, info.uri, info.source)
         found = Located(uri=info.uri, location=info.source)
-    return replace(found, uri=info.uri, name=info.name, version=info.version, run_id=info.run_id or found.run_id)
+    return replace(
+        found,
+        uri=info.uri,
+        name=info.name,
+        version=info.version,
+        run_id=info.run_id or found.run_id,
+        weights_sha256=info.weights_sha256 or found.weights_sha256,
+    )
 
 
 def _of_run(store: Store, run_id: str, path: str) -> Located:
@@ -145,37 +177,17 @@ def _of_run(store: Store, run_id: str, path: str) -> Located:
     if ".." in unquote(path).split("/"):
         raise PathEscape(f"runs:/{run_id}/{path} leads out of the run's artifacts.")
     run = get_run(store, run_id)
-    named = store.client.search_logged_models(
-        [run.info.experiment_id],
-        filter_string=f"source_run_id = {quoted(run_id)} and name = {quoted(path)}",
-        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
-        max_results=1,
-    )
-    if named:
-        return _of_logged_model(store, named[0].model_id)
+    if named := _logged_models(store, run, f" and name = {quoted(path)}"):
+        whole = [model for model in named if model.status not in _UNFINISHED]
+        return _of_logged_model(store, (whole or named)[0].model_id)
     return Located(uri=f"runs:/{run_id}/{path}", location=f"{run.info.artifact_uri.rstrip('/')}/{path}", run_id=run_id)
 
 
-def _check_inside(store: Store, version: str, source: str) -> None:
-    """Refuse a version that points elsewhere than into an experiment's artifacts: anyone may register any path."""
-    token = None
-    while True:
-        page = store.client.search_experiments(max_results=1000, page_token=token)
-        if any(_inside(source, experiment.artifact_location) for experiment in page):
-            return
-        token = page.token
-        if not token:
-            raise PathEscape(
-                f"{version} points to {source}, which is outside the artifact store, so it is not loaded; "
-                "register the model again with mlflow_pt_eval."
-            )
-
-
-def _inside(uri: str, root: str) -> bool:
-    one, other = local_folder(uri), local_folder(root)
-    if one is not None and other is not None:
-        return one.resolve().is_relative_to(other.resolve())
-    path, base = urlsplit(uri), urlsplit(root)
-    return (path.scheme, path.netloc) == (base.scheme, base.netloc) and posixpath.normpath(
-        unquote(path.path)
-    ).startswith(posixpath.normpath(base.path) + "/")
+def _logged_models(store: Store, run: Run, also: str = "") -> list[LoggedModel]:
+    """Return a run's logged models, the newest first."""
+    return store.client.search_logged_models(
+        [run.info.experiment_id],
+        filter_string=f"source_run_id = {quoted(run.info.run_id)}{also}",
+        order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+        max_results=50,
+    )

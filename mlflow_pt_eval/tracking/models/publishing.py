@@ -17,7 +17,8 @@ from mlflow_pt_eval.exporting.snapshot import first_line
 from mlflow_pt_eval.files import storage_errors
 from mlflow_pt_eval.names import EPOCH_MEAN_SUFFIX, TAG_FORM, TAG_FORM_REASON, TAG_OUTPUTS, TAG_WEIGHTS_SHA256
 from mlflow_pt_eval.tracking.models.describe import describe
-from mlflow_pt_eval.tracking.models.locate import download, local_folder
+from mlflow_pt_eval.tracking.models.locate import download
+from mlflow_pt_eval.tracking.models.places import local_folder
 from mlflow_pt_eval.tracking.runs import get_run
 from mlflow_pt_eval.tracking.store import Store, reaching
 

@@ -1,0 +1,105 @@
+"""Paths of curves, and which of their points stay: those without which a figure of them would look otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.result import Floats
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Points of R curves one after the other, thresholds ascending: counts at or above the key's score, (Q,) each."""
+
+    fp: Ints
+    tp: Ints
+    key: Keys
+    bounds: Ints
+
+    def only(self, kept: Ints) -> Path:
+        """Return the points at the places *kept*, ascending."""
+        return Path(self.fp[kept], self.tp[kept], self.key[kept], np.searchsorted(kept, self.bounds))
+
+    def row(self, index: int) -> Path:
+        """Return one curve."""
+        part = slice(self.bounds[index], self.bounds[index + 1])
+        return Path(self.fp[part], self.tp[part], self.key[part], self.bounds[index : index + 2] - self.bounds[index])
+
+    def starts(self) -> Ints:
+        """Return the place of each curve's first point."""
+        return self.bounds[:-1][np.diff(self.bounds) > 0]
+
+    def edges(self) -> Mask:
+        """Mark each curve's first and last point."""
+        mark = np.zeros(len(self.fp), bool)
+        mark[self.starts()] = True
+        mark[self.bounds[1:][np.diff(self.bounds) > 0] - 1] = True
+        return mark
+
+    def short(self, grid: int) -> Mask:
+        """Mark the points of curves that have no more than two for each line of the *grid*, which stay whole."""
+        length = np.diff(self.bounds)
+        return np.repeat(length <= 2 * grid, length)
+
+
+def entries(path: Path, positives: Ints, negatives: Ints, grid: int) -> Ints:
+    """Return the places where a curve, from (0, 0) on, comes into a cell of a grid over the plot; and its ends.
+
+    Every other point lies less than a cell's side from one of these, in both axes.
+    """
+    short = path.short(grid)
+    if short.all():
+        return np.arange(len(path.fp))
+    cells = _slices(path, path.fp, negatives, grid) * (grid + 1) + _slices(path, path.tp, positives, grid)
+    keep = short | path.edges()
+    keep[:-1] |= np.diff(cells) != 0
+    return np.flatnonzero(keep)
+
+
+def extremes(path: Path, positives: Ints, grid: int) -> Ints:
+    """Return the places of the highest recall in each slice of recall, and a curve's ends.
+
+    Where the precision in a slice varies by more than 1 / *grid*, those of the lowest recall, of the lowest and of the
+    highest precision as well.
+    """
+    short = path.short(grid)
+    if short.all():
+        return np.arange(len(path.fp))
+    starts = _slice_starts(path, _slices(path, path.tp, positives, grid))
+    ends = np.append(starts[1:], len(path.tp)) - 1
+    precision = path.tp / (path.tp + path.fp)
+    low, high = np.minimum.reduceat(precision, starts), np.maximum.reduceat(precision, starts)
+    jumps = np.flatnonzero(high - low > 1 / grid)
+    keep = short | path.edges()
+    keep[starts] = keep[ends[jumps]] = True
+    for level in (low, high):
+        keep[_first_at(precision, level[jumps], starts[jumps], ends[jumps])] = True
+    return np.flatnonzero(keep)
+
+
+def _slices(path: Path, counts: Ints, totals: Ints, grid: int) -> Floats:
+    """Return the slice of its axis, 0 … *grid*, that each of *counts* lies in."""
+    return np.floor(counts * np.repeat(grid / np.maximum(totals, 1), np.diff(path.bounds)))
+
+
+def _slice_starts(path: Path, slices: Floats) -> Ints:
+    """Return the places where another slice, or another curve, begins."""
+    new = np.zeros(len(slices), bool)
+    new[1:] = np.diff(slices) != 0
+    new[path.starts()] = True
+    return np.flatnonzero(new)
+
+
+def _first_at(values: Floats, levels: Floats, starts: Ints, ends: Ints) -> Ints:
+    """Return for each part of *values*, from its start to its end, the first place that has its level."""
+    sizes = ends - starts + 1
+    part = np.repeat(np.arange(len(sizes)), sizes)
+    places = np.arange(len(part)) + np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+    found = np.flatnonzero(values[places] == levels[part])
+    return places[found[np.diff(part[found], prepend=-1) != 0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import logging
+import re
 import subprocess
 import sys
 import uuid
@@ -189,7 +190,8 @@ def test_the_page_escapes_names_and_says_what_is_not_corrected(tmp_path):
     """Class names are anybody's; several comparisons need a word of caution."""
     wrong = [entry(tmp_path, v, scores_with(LABELS, [v]), class_names=["<b>", "y", "z"]) for v in (1, 2)]
     page = render(compare_entries(wrong, wrong[0], resamples=100), {})
-    assert "<td>&lt;b&gt;</td>" in page
+    assert "<b>" not in page.replace("&lt;b&gt;", "")
+    assert ">&lt;b&gt;</td>" in page
     assert "not corrected for the number of comparisons" in page
     assert "McNemar" in page
 
@@ -343,6 +345,9 @@ def test_the_command_line_prints_a_table_or_json(store, name):
     command = [sys.executable, "-W", "ignore", "-m", "mlflow_pt_eval", "compare", name, "1", "2"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert shown.splitlines()[0].split()[:2] == ["version", "aliases"]
+    assert max(map(len, shown.splitlines())) <= 120
+    assert f"baseline {name} 1, 60 samples of " in shown
+    assert re.search(r"^page: report\.html in run [0-9a-f]{32}$", shown, re.MULTILINE)
     data = json.loads(subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout)
     assert data["baseline"] == f"models:/{name}/1"
 

@@ -282,7 +282,7 @@ def test_the_threshold_tables_columns_are_of_one_format() -> None:
     hard = ThresholdTable(near, rising, rising, rising, rising, youden_index=3, best_f1_index=4)
     page = render(replace(HARD["binary"], curves=Curves(thresholds=hard)), {})
     rows = cells(page, "Threshold")
-    assert [row[0] for row in rows] == ["1", "0.9999999", "0.9999999", "0.9999982", "0.9999"]
+    assert [row[0] for row in rows] == ["1.000", "0.9999999", "0.9999999", "0.9999982", "0.9999"]
     assert [row[1] for row in rows] == ["0.0004", "<0.0001", "0.3000", "0.5000", "1.0000"]
 
 

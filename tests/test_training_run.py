@@ -470,3 +470,38 @@ def test_a_second_loader_of_an_epoch_keeps_its_private_generator():
     _, whole = train(3)
     run_id, start = train(1)
     assert start + train(3, resume=run_id)[1] == whole
+
+
+def test_a_loop_that_forgets_run_epochs_is_told(caplog):
+    """`for epoch in range(n)` inside the block is what remains of most loops: nothing would be saved."""
+    parts = Parts()
+    with mpe.TrainingRun({"model": parts.model}) as run:
+        for _ in range(2):
+            run.log_step(train_loss=1.0)
+    assert "2 steps, but no epoch: nothing was saved" in caplog.text
+
+
+def test_a_key_has_room_for_its_epochs_mean():
+    """Else the store refuses the mean at the epoch's end, and all that is sent with it."""
+    with mpe.TrainingRun({"model": Parts().model}) as run:
+        for _ in run.epochs(1):
+            with pytest.raises(BadInput, match="at most 250"):
+                run.log_step(**{"k" * 246: 1.0})
+
+
+def test_no_checkpoint_is_made_that_could_not_be_resumed(caplog):
+    """In the middle of a zip of two loaders: a resume begins the epoch anew, from the one before."""
+    parts = Parts()
+    every = mpe.ModelCheckpoint(every_n_steps=1, when_busy="wait")
+
+    def train(run):
+        for epoch in run.epochs(2):
+            for number, _ in enumerate(run.batches(zip(parts.train, parts.train, strict=True))):
+                if (epoch, number) == (1, 3):
+                    raise Crash
+
+    run = mpe.TrainingRun({"model": parts.model}, callbacks=[every])
+    with pytest.raises(Crash), run:
+        train(run)
+    assert "no checkpoint is made in the middle of this epoch, since a zip" in caplog.text
+    assert [each.step for each in mpe.list_checkpoints(run.run_id)] == [len(parts.train)]

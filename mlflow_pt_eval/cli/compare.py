@@ -70,7 +70,8 @@ def _beneath(result: Comparison) -> str:
     baseline = next(side.label for side in result.sides if side.uri == result.baseline)
     data = result.dataset_name or f"the data with digest {result.dataset_digest}"
     lines = [
-        f"baseline {baseline}, {result.n_samples:,} samples of {data}; page: {REPORT_HTML} in run {result.run_id}",
+        f"baseline {baseline}, {result.n_samples:,} samples of {data}",
+        f"page: {REPORT_HTML} in run {result.run_id}",
         "difference: of the accuracy, with its 95 % interval; p: of McNemar's test; "
         "lost, won: samples now wrong, now right",
     ]

@@ -35,8 +35,8 @@ def rate(value: float | None) -> Markup:
 
 def threshold(value: float) -> Markup:
     """Return a cell with a score as figures write thresholds, but one that is short of 1 never as 1."""
-    text = f"{value:.4g}"
-    return tag("td", f"{value:.7g}" if text == "1" else text, class_="n", title=repr(value))
+    text = f"{value:#.4g}"
+    return tag("td", f"{value:.7g}" if text == "1.000" and value < 1 else text, class_="n", title=repr(value))
 
 
 def count(value: int) -> Markup:

@@ -26,8 +26,9 @@ def render(
     """Return *evaluation* as a whole HTML page: no network, no script, its styles and images inside.
 
     *figures* are PNGs by file name, each under a heading, in their order. *context* holds more lines for the header
-    ("Run", "When"). *mistakes* are the worst ones, one mapping a row with the first one's keys as columns; *mistakes_figure*
-    is their image grid. Values are shown with four decimals, all their digits on hovering. Every text is escaped.
+    ("Run", "When"). *mistakes* are the worst ones, one mapping a row with the first one's keys as columns;
+    *mistakes_figure* is their image grid. Values are shown with four decimals, all their digits on hovering. Every
+    text is escaped.
     """
     title = f"Evaluation of {evaluation.model_uri or 'a model'}"
     sections = [

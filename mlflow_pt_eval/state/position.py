@@ -61,12 +61,17 @@ class Positioned:
             yield batch
         self.exhausted = True
 
+    @property
+    def can_resume(self) -> bool:
+        """Whether a position that is taken now could be gone on from in another process."""
+        return self.exhausted or self._own_state() or not is_one_way(self.loader)
+
     def state(self) -> dict[str, Any]:
         """Return the position as a small tree of one's own for `weights_only=True`; to be taken between two batches.
 
         A batch counts as consumed once it was handed out. Warns if the iterable could not be resumed here.
         """
-        if not self.exhausted and not self._own_state() and is_one_way(self.loader):
+        if not self.can_resume:
             warnings.warn(_ONE_WAY.format(kind=type(self.loader).__name__), stacklevel=2)
         return {
             "consumed": self.consumed,

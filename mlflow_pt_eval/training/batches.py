@@ -40,7 +40,7 @@ class Batches:
         self._further: list[Any] = []  # an epoch's other loaders, in the order of their first use
         self._further_states: list[Mapping[str, Any]] = []  # those of the epoch before, or of the checkpoint
         self._puts_back = False  # whether these are to be put back
-        self._has_said = False
+        self._has_said = self._has_said_one_way = False
 
     def hide(self) -> None:
         """Show no bar: one for all processes is enough."""
@@ -92,6 +92,20 @@ class Batches:
                 restore_generators(loader, self._further_states[len(self._further)])
             self._further.append(loader)
         yield from self._shown(loader, "further", 0)
+
+    def can_resume(self) -> bool:
+        """Say whether a checkpoint that is made now could be resumed; where not, that is said once."""
+        current = self._current
+        if current is None or current.can_resume:
+            return True
+        if not self._has_said_one_way:
+            self._has_said_one_way = True
+            _log.warning(
+                "no checkpoint is made in the middle of this epoch, since a %s cannot be gone through a second time to "
+                "where it was: a resume begins the epoch anew; give run.batches a DataLoader",
+                type(current.loader).__name__,
+            )
+        return False
 
     def position(self) -> dict[str, Any] | None:
         """Return the loaders' positions: where the first is, and the private generators of the others."""

@@ -35,6 +35,12 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
             )
             for key, value in session.progress.logged_so_far().items():
                 session.voice.point(key, value, session.progress.epoch)
+        elif not session.progress.history and session.progress.step:
+            _log.warning(
+                "the training had %d steps, but no epoch: nothing was saved; the loop over its epochs has to be "
+                "`for epoch in run.epochs(n)`",
+                session.progress.step,
+            )
         session.plan.require(session.progress.history)
         on_train_end()
         if session.contributor is not None:

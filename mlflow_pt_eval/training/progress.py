@@ -109,6 +109,8 @@ class Progress:
         if key in mine:
             return
         check_metric_key(key)
+        if way == "log_step":
+            check_metric_key(key + EPOCH_MEAN_SUFFIX)
         if key in others:
             other = "log_step" if way == "log" else "log"
             raise BadInput(f"{key!r} was logged by run.{other} before and now by run.{way}; choose one, or two names.")

@@ -234,7 +234,8 @@ class Session:
         gathered, ended = self._accumulation, signum is not None
         is_due = self.plan.saves_inside_epochs and (ask is not None or self._is_due(step))
         if (ended or gathered.owes or is_due) and gathered.may_save(self.watch):
-            self._save(complete=False, must=ended, wait=ended or self.plan.waits)
+            if self.ranks.several or self._batches.can_resume():
+                self._save(complete=False, must=ended, wait=ended or self.plan.waits)
             if signum is not None:
                 raise Interrupted(signum)
         if self.rehearsal is not None:

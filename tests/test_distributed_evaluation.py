@@ -59,7 +59,7 @@ def cases(**how):
     yield "sliced", lambda: result(predict(model, padded, **one))
     yield "streamed", lambda: result(predict(model, loader, **one))
     yield "fewer batches than processes", lambda: result(predict(model, (x[:5], y[:5]), batch_size=5, **one))
-    yield "multilabel", lambda: result(predict(model, (x, torch.eye(3)[y]), batch_size=8, outputs="logits", **how))
+    yield "multilabel", lambda: result(predict(model, (x, 1 - torch.eye(3)[y]), batch_size=8, outputs="logits", **how))
     yield "probabilities", lambda: result(predict(nn.Identity(), (x[:, :3].softmax(1), y), batch_size=8, **how))
     yield "logged", lambda: evaluate(model, (x, y), batch_size=8, outputs="logits", **how).to_json()
 

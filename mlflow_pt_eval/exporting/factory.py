@@ -59,17 +59,7 @@ class Factory:
         UnsafeFile for any other callable, such as a function of torch itself, of the standard library or of a
         package that reads pickles.
         """
-        function = self._found()
-        try:
-            made = function(**self.kwargs)
-        except (Exception, SystemExit) as error:  # the user's code can raise anything
-            raise BadInput(
-                f"the factory {self.spec!r} failed ({type(error).__name__}: {first_line(error)}); it has to return "
-                f"the model when it is called with {dict(self.kwargs) or 'no arguments'}."
-            ) from error
-        if not isinstance(made, nn.Module):
-            raise BadInput(f"the factory {self.spec!r} returned a {type(made).__name__} instead of an nn.Module.")
-        return made
+        return module_made_by(self._found(), self.kwargs, what=repr(self.spec))
 
     def _found(self) -> Callable[..., Any]:
         # Not at the top: data sets need pandas, which the fresh process that proves a graph has no use for.
@@ -89,6 +79,20 @@ class Factory:
                 f"the factory {self.spec!r} is not called: {reason}. Name a class of your own, or a function that "
                 "makes the model in a module of yours that imports torch."
             )
+
+
+def module_made_by(call: Callable[..., Any], kwargs: Mapping[str, Any], *, what: str) -> nn.Module:
+    """Return what *call*, the factory that messages name *what*, makes; BadInput where that is no module."""
+    try:
+        made = call(**kwargs)
+    except (Exception, SystemExit) as error:  # the user's code can raise anything
+        raise BadInput(
+            f"the factory {what} failed ({type(error).__name__}: {first_line(error)}); it has to return the model "
+            f"when it is called with {dict(kwargs) or 'no arguments (factory_kwargs= gives some)'}."
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise BadInput(f"the factory {what} returned a {type(made).__name__} instead of an nn.Module.")
+    return made
 
 
 def _why_not_imported(module: str) -> str | None:

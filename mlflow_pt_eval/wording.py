@@ -31,6 +31,16 @@ def score(value: float, digits: int = 4) -> str:
     return f"{value:.{digits}f}"
 
 
+def significant(value: float) -> str:
+    """Return a score in four figures, one that is short of 1 never as 1.
+
+    >>> significant(0.25), significant(0.00003), significant(0.99999)
+    ('0.2500', '3.000e-05', '0.99999')
+    """
+    text = f"{value:#.4g}"
+    return f"{value:.7g}" if text == "1.000" and value < 1 else text
+
+
 def percent(share: float, digits: int = 1) -> str:
     """Return *share* in per cent without the sign, under `score`'s rule.
 

@@ -344,6 +344,8 @@ def test_a_loader_of_text_labels_is_mapped_too():
         ((X, Y), {"classes": "012"}, "give a list"),
         ((X, torch.eye(11)), {"classes": [0, 1]}, "one label a sample"),
         ((X, Y[:10]), {}, "there are 11 inputs, but 10 labels"),
+        (([torch.zeros(3)] * 50, [0] * 50), {}, "there are 3 inputs, but 50 labels, in 50 parts; .* torch.stack"),
+        (([torch.zeros(n) for n in range(1, 51)], [0] * 50), {}, r"50 parts of the shapes .*\(3,\) and 47 more"),
         ((X, Y.reshape(1, 1, 11)), {}, "labels must have the shape"),
         ((X, None), {}, "no data with labels"),
         ((X, Y, Y), {}, "a tuple of 3 is no data with labels"),

@@ -230,6 +230,27 @@ def test_bad_input_leaves_a_failed_run_with_the_reason_and_nothing_else(store, o
     assert not {names.TAG_SPLIT, names.TAG_DATASET_DIGEST, names.TAG_MODEL_URI} & set(run.data.tags)
 
 
+def test_names_that_do_not_fit_the_model_are_refused_after_its_first_batch():
+    """Not at the end of a pass that took an hour."""
+    calls = []
+    model = nn.Linear(4, 3)
+    model.register_forward_hook(lambda *_: calls.append(1))
+    with pytest.raises(BadInput, match="has 2 entries, but the model has 3 outputs"):
+        evaluate(model, (torch.zeros(100, 4), [0, 1] * 50), class_names=["a", "b"], batch_size=10, log=False)
+    assert len(calls) == 1
+
+
+def test_an_output_that_is_not_finite_is_traced_to_its_input():
+    """NaN in the data is the first thing to look for; where the input is finite, nothing is said of it."""
+    model, inputs = nn.Linear(4, 4), torch.ones(300, 4)
+    inputs[217, 2] = torch.inf
+    with pytest.raises(BadInput, match=r"output for sample 217 is .* Its input is inf, too, at \[2\]\.$"):
+        evaluate(model, (inputs, [0, 1, 2, 3] * 75), log=False)
+    model.bias.data[1] = torch.nan
+    with pytest.raises(BadInput, match=r"sample 0 is nan in column 1: every output must be finite\.$"):
+        evaluate(model, (inputs, [0, 1, 2, 3] * 75), log=False)
+
+
 @pytest.mark.parametrize(
     ("model", "options", "words"),
     [

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.predict import predict
+from mlflow_pt_eval.predict.criteria import known
 from mlflow_pt_eval.predict.loss import AverageLoss
 from mlflow_pt_eval.validation import validate
 
@@ -42,6 +43,21 @@ def averages(criterion, outputs=X, labels=Y):
             validate(Given(), batches, criterion)["val_loss"],
         ]
     return found
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        nn.CrossEntropyLoss(weight=WEIGHT.to("meta")),
+        functools.partial(cross_entropy, weight=WEIGHT.to("meta")),
+        nn.CrossEntropyLoss().to("meta"),
+    ],
+)
+def test_outputs_and_labels_go_to_where_a_criterion_holds_its_weights(criterion):
+    """A model on a GPU, class weights on the CPU: common, and no reason to fail (`meta` stands for another device)."""
+    outputs, targets = known(criterion).fit(X, Y)
+    held = not isinstance(criterion, nn.CrossEntropyLoss) or criterion.weight is not None
+    assert {outputs.device.type, targets.device.type} == {"meta" if held else "cpu"}
 
 
 @pytest.mark.parametrize(

@@ -157,8 +157,12 @@ def as_inputs(raw: Any) -> Inputs:
         inputs = as_tensor(raw)
     lengths = {len(part) if part.ndim else None for part in parts(inputs)}
     if len(lengths) != 1 or None in lengths:
-        shapes = ", ".join(str(tuple(part.shape)) for part in parts(inputs))
-        raise BadInput(f"the inputs have the shapes {shapes}: the first dimension must count the samples in each.")
+        shapes = [str(tuple(part.shape)) for part in parts(inputs)]
+        more = f" and {len(shapes) - 3} more" if len(shapes) > 3 else ""
+        raise BadInput(
+            f"the inputs are {len(shapes)} parts of the shapes {', '.join(shapes[:3])}{more}: the first dimension must "
+            "count the samples in each; a list of samples is made one tensor by torch.stack (np.stack)."
+        )
     return inputs
 
 

@@ -104,7 +104,9 @@ def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
 def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None) -> Arrays:
     tensors, numbers = as_inputs(inputs), as_labels(labels, index=index)
     if count(tensors) != len(numbers):
-        raise BadInput(f"there are {count(tensors)} inputs, but {len(numbers)} labels.")
+        pieces = 1 if isinstance(tensors, torch.Tensor) else len(tensors)
+        parts = f", in {pieces} parts; a list of samples is made one tensor by torch.stack (np.stack)" * (pieces > 1)
+        raise BadInput(f"there are {count(tensors)} inputs, but {len(numbers)} labels{parts}.")
     targets = as_targets(labels, numbers, index)
     return Arrays(inputs=tensors, targets=targets, labels=numbers, batch_size=batch_size, name="arrays")
 

@@ -66,7 +66,7 @@ def write_payload(
     for name, data in pngs.items():
         (folder / name).write_bytes(data)
     stored = {**evaluation.to_json(), CONTEXT: dict(context)}
-    (folder / EVALUATION_JSON).write_text(json.dumps(stored, allow_nan=False), encoding="utf-8")
+    (folder / EVALUATION_JSON).write_text(json.dumps(stored, allow_nan=False, separators=(",", ":")), encoding="utf-8")
     per_class_frame(evaluation).to_csv(folder / PER_CLASS_CSV, index=False)
     mistakes.write(folder)
     page = render(evaluation, pngs, context=context, mistakes=mistakes.rows, mistakes_figure=mistakes.grid)

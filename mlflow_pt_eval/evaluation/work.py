@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import operator
 import tempfile
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,8 +88,7 @@ def compute(subject: Subject, request: Request, *, digest: bool) -> tuple[Evalua
     ranks = Ranks.current() if request.distributed else None
     with agreed(ranks):
         data = _load(request, names)
-    found = _predict(subject, data, request, digest)
-    _check_count(names, request.classes, found.scores.shape[1])
+    found = _predict(subject, data, request, digest, partial(_check_count, names, request.classes))
     evaluation = evaluate_scores(
         found.labels,
         found.scores,
@@ -151,7 +151,9 @@ def _load(request: Request, names: Sequence[str] | None) -> Data:
     )
 
 
-def _predict(subject: Subject, data: Data, request: Request, digest: bool) -> Predictions:
+def _predict(
+    subject: Subject, data: Data, request: Request, digest: bool, on_width: Callable[[int], object]
+) -> Predictions:
     recorded = subject.outputs or "auto"
     return predict(
         subject.module,
@@ -163,6 +165,7 @@ def _predict(subject: Subject, data: Data, request: Request, digest: bool) -> Pr
         progress=request.progress,
         digest=digest,
         distributed=request.distributed,
+        on_width=on_width,
     )
 
 

@@ -15,7 +15,7 @@ from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, fig
 from mlflow_pt_eval.figures.thinning import thin_monotone
 from mlflow_pt_eval.metrics.result import Evaluation, RocCurve, ThresholdTable
 from mlflow_pt_eval.metrics.tables import auc_band
-from mlflow_pt_eval.wording import score
+from mlflow_pt_eval.wording import score, significant
 
 TITLES: Final = {
     "binary": "ROC curve",
@@ -110,8 +110,8 @@ def _mark(sheet: Sheet, table: ThresholdTable, youden: int, best: int) -> None:
 
 
 def _at(table: ThresholdTable, row: int, what: str) -> tuple[float, float, str]:
-    fpr, tpr, threshold = float(table.fpr[row]), float(table.tpr[row]), float(table.threshold[row])
-    return fpr, tpr, f"{what}\nat threshold {threshold:.4g}\nTPR {score(tpr, 3)}, FPR {score(fpr, 3)}"
+    fpr, tpr, limit = float(table.fpr[row]), float(table.tpr[row]), float(table.threshold[row])
+    return fpr, tpr, f"{what}\nat threshold {significant(limit)}\nTPR {score(tpr, 3)}, FPR {score(fpr, 3)}"
 
 
 def _averages(sheet: Sheet, evaluation: Evaluation) -> None:

@@ -40,9 +40,12 @@ class Known:
     weight: torch.Tensor | None
     ignore_index: int
     half: bool  # it holds numbers in half precision, so that it takes no others
+    device: torch.device | None  # where what it holds is; None where it holds nothing
 
     def fit(self, outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return both as the criterion wants them: in full precision, classes as int64, pairs of one shape."""
+        """Return both as the criterion wants them: where it is, in full precision, classes as int64, pairs alike."""
+        if self.device is not None and self.device != outputs.device:
+            outputs, targets = outputs.to(self.device), targets.to(self.device)
         if not self.half:
             outputs, targets = _full(outputs), _full(targets)
         if self.form == "classes":
@@ -94,6 +97,7 @@ class Known:
 def known(criterion: Any) -> Known:
     """Look at a criterion; BadInput where it is nothing that can be called with outputs and labels."""
     core, keywords = _unwrapped(criterion)
+    held = _held(core, keywords)
     if isinstance(core, type) or not callable(core):
         what = f"the class {core.__name__}" if isinstance(core, type) else f"a {type(core).__name__}"
         raise BadInput(f"criterion is {what}: give a loss to call with outputs and labels, as nn.CrossEntropyLoss().")
@@ -112,7 +116,8 @@ def known(criterion: Any) -> Known:
         form="as they are" if indices or not own else "classes" if classes else "pairs",
         weight=setting("weight", None) if classes else None,
         ignore_index=setting("ignore_index", -100) if classes else -100,
-        half=_holds_half(core, keywords),
+        half=any(tensor.dtype in _HALF for tensor in held),
+        device=held[0].device if held else None,
     )
 
 
@@ -124,11 +129,10 @@ def _unwrapped(criterion: Any) -> tuple[Any, dict[str, Any]]:
     return criterion, keywords
 
 
-def _holds_half(core: Any, keywords: dict[str, Any]) -> bool:
-    held = [*keywords.values()]
-    if isinstance(core, nn.Module):
-        held += [*core.parameters(), *core.buffers()]
-    return any(isinstance(value, torch.Tensor) and value.dtype in _HALF for value in held)
+def _held(core: Any, keywords: dict[str, Any]) -> list[torch.Tensor]:
+    """Return a criterion's own tensors, as class weights."""
+    own = [*core.parameters(), *core.buffers()] if isinstance(core, nn.Module) else []
+    return [*own, *(value for value in keywords.values() if isinstance(value, torch.Tensor))]
 
 
 def _full(value: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,7 +22,7 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import Outputs, Task
 from mlflow_pt_eval.predict.forward import Forward
 from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, average_of_some, fitting
-from mlflow_pt_eval.predict.outputs import Scores
+from mlflow_pt_eval.predict.outputs import NotFinite, Scores
 from mlflow_pt_eval.predict.ranks import Ranks
 from mlflow_pt_eval.predict.task import first_shape, infer_task
 
@@ -74,8 +75,9 @@ class Gathered:
         outputs: Outputs | Literal["auto"],
         criterion: Criterion | None,
         ranks: Ranks | None = None,
+        on_width: Callable[[int], object] | None = None,
     ) -> None:
-        self._data, self._device, self._ranks = data, device, ranks
+        self._data, self._device, self._ranks, self._on_width = data, device, ranks, on_width
         self._task, self._outputs = task, outputs
         self._loss = None if criterion is None else AverageLoss(criterion, start=data.offset)
         self._scores: Scores | None = None
@@ -88,16 +90,17 @@ class Gathered:
     def read(self, model: nn.Module, hasher: Digest | None, done: Callable[[int], object]) -> None:
         """Send every batch of the data through *model*; *done* is told how many samples each has."""
         forward, start, streamed = Forward(model, self._device), self._data.offset, isinstance(self._data, Stream)
-        for batch in self._data.batches():
-            if hasher is not None:
-                hasher.update(batch)
-            pieces = forward(batch, start)
-            if streamed:
-                self._labels.append(batch.labels)
-            for rows, scores in pieces:
-                self._take(batch, rows, scores)
-            start += len(batch.labels)
-            done(len(batch.labels))
+        with self._looking_at_inputs():
+            for batch in self._data.batches():
+                if hasher is not None:
+                    hasher.update(batch)
+                pieces = forward(batch, start)
+                if streamed:
+                    self._labels.append(batch.labels)
+                for rows, scores in pieces:
+                    self._take(batch, rows, scores)
+                start += len(batch.labels)
+                done(len(batch.labels))
         if self._scores is not None:
             self._check_labels(self._scores.n_classes)
         self._notes += forward.notes
@@ -136,6 +139,8 @@ class Gathered:
         begun = Scores(
             task, self._outputs, width, self._data.n_samples, dtype=scores.dtype, hold=self._ranks is not None
         )
+        if self._on_width is not None:
+            self._on_width(begun.columns)
         if isinstance(self._data, Arrays):
             check_range(self._data.labels, begun.n_classes, start=self._data.offset)
         return begun
@@ -177,8 +182,23 @@ class Gathered:
             raise BadInput(f"the data ({self._data.name}) is empty: there is nothing to evaluate.")
         return self._scores
 
+    @contextmanager
+    def _looking_at_inputs(self) -> Iterator[None]:
+        """Say of an output that is not finite whether its sample's input is to blame."""
+        try:
+            yield
+        except NotFinite as error:
+            # Of several processes none has all of the data, and the outputs are looked at when they are joined.
+            sample = None if self._ranks is not None else self._data.samples([error.sample])
+            if not sample or bool((finite := sample[0].isfinite()).all()):
+                raise
+            place = ", ".join(str(int(index)) for index in (~finite).nonzero()[0])
+            value = float(sample[0][~finite][0])
+            raise BadInput(f"{error} Its input is {value:g}, too, at [{place}].") from error
+
     def _predictions(self, scores: Scores, labels: Labels, loss: torch.Tensor | None) -> Predictions:
-        finished = scores.finish()
+        with self._looking_at_inputs():
+            finished = scores.finish()
         if scores.task == "multilabel" and self._task == "auto":
             _refuse_one_hot(labels)
         said = _SAID[scores.outputs] if self._outputs == "auto" else _DOUBTFUL if scores.doubtful else None

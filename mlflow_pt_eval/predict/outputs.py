@@ -21,6 +21,14 @@ _MANY = 20  # numbers that are all in [0, 1] hardly by chance
 _NEARLY = 0.02  # where most rows' sums are so close to 1, all numbers being in [0, 1], they are hardly logits
 
 
+class NotFinite(BadInput):
+    """A model's output is NaN or infinite for *sample*."""
+
+    def __init__(self, message: str, sample: int) -> None:
+        super().__init__(message)
+        self.sample = sample
+
+
 class Scores:
     """Takes a model's raw outputs batch by batch into one float32 array, and makes scores of them in place.
 
@@ -44,9 +52,9 @@ class Scores:
     ) -> None:
         self.task, self.width = task, width
         self._known: Outputs | None = None if outputs == "auto" else outputs
-        self._columns = 2 if width == 1 else width
+        self.columns = 2 if width == 1 else width
         self._allocate(capacity or 1024)
-        self._rows, self._hold = max(1, _BLOCK // self._columns), hold
+        self._rows, self._hold = max(1, _BLOCK // self.columns), hold
         self._rounding = max(_SUM, torch.finfo(dtype).eps)
         self._filled = self._settled = 0
         self.doubtful = False  # whether what was stated to be logits looks like probabilities
@@ -59,7 +67,7 @@ class Scores:
     @property
     def n_classes(self) -> int:
         """How many different labels there can be: two where the columns are not classes of their own."""
-        return 2 if self.task == "multilabel" else self._columns
+        return 2 if self.task == "multilabel" else self.columns
 
     def add(self, scores: torch.Tensor, n_samples: int) -> None:
         """Take the raw outputs of the next *n_samples*: (n, K) or, for one logit, (n,) or (n, 1)."""
@@ -105,8 +113,8 @@ class Scores:
 
     def _allocate(self, capacity: int) -> None:
         # By NumPy, which asks for huge pages: the first touch of a large array costs a fifth of torch's.
-        self._array = torch.from_numpy(np.empty((capacity, self._columns), np.float32))
-        self._raw = self._array[:, self._columns - self.width :]  # one logit stands in the second of two columns
+        self._array = torch.from_numpy(np.empty((capacity, self.columns), np.float32))
+        self._raw = self._array[:, self.columns - self.width :]  # one logit stands in the second of two columns
 
     def _grow(self, needed: int) -> None:
         filled = self._array[: self._filled]
@@ -122,7 +130,8 @@ class Scores:
         with np.errstate(over="ignore", invalid="ignore"):
             squares = flat @ flat
         if not np.isfinite(squares) and (bad := ~raw.isfinite()).any():
-            self._refuse(bad, begin, "every output must be finite")
+            message, sample = self._complaint(bad, begin, "every output must be finite")
+            raise NotFinite(message, sample)
         if self._known == "logits" and not begin:
             self.doubtful = self._look_like_probabilities(raw)
         if self._known != "logits" and not self._could_be_probabilities(raw, begin):
@@ -145,7 +154,8 @@ class Scores:
         outside = (raw < 0) | (raw > 1 + _ABOVE)
         if outside.any():
             if self._known == "probabilities":
-                self._refuse(outside, start, "probabilities are in [0, 1]; for logits, give outputs='logits'")
+                rule = "probabilities are in [0, 1]; for logits, give outputs='logits'"
+                raise BadInput(self._complaint(outside, start, rule)[0])
             return False
         if self.task == "multilabel" or self.width == 1:
             return True
@@ -161,7 +171,8 @@ class Scores:
             )
         return False
 
-    def _refuse(self, bad: torch.Tensor, start: int, rule: str) -> None:
+    def _complaint(self, bad: torch.Tensor, start: int, rule: str) -> tuple[str, int]:
+        """Return what to say of the first output that is *bad*, and its sample."""
         row, column = (int(i) for i in bad.nonzero()[0])
-        value = float(self._raw[start + row, column])
-        raise BadInput(f"the model's output for sample {start + row} is {value:g} in column {column}: {rule}.")
+        sample, value = start + row, float(self._raw[start + row, column])
+        return f"the model's output for sample {sample} is {value:g} in column {column}: {rule}.", sample

@@ -40,6 +40,7 @@ def predict(
     progress: Progress = "auto",
     digest: bool = False,
     distributed: bool = False,
+    on_width: Callable[[int], object] | None = None,
 ) -> Predictions:
     """Run *model* over *data* (`Data`, or what `load_data` takes) and return labels and scores.
 
@@ -53,7 +54,9 @@ def predict(
     With *distributed* every process of the job calls this with the same arguments; each sample goes through one of
     them, and all return what a single process would, to the last bit.
     Scores depend on the batch size only as far as the model's own forward pass does (BLAS may choose another
-    kernel). Errors: BadInput, with the sample's number where one is to blame; RankFailed where another process failed.
+    kernel). *on_width* is told K, the scores' columns, as soon as the first batch says it, so that what does not fit
+    can be refused at once.
+    Errors: BadInput, with the sample's number where one is to blame; RankFailed where another process failed.
     """
     _check_choices(task, outputs)
     ranks = Ranks.current() if distributed else None
@@ -62,7 +65,7 @@ def predict(
         mine = data if ranks is None else share(data, ranks.rank, ranks.size)
         for note in data.notes if ranks is None or ranks.is_first else ():
             _log.warning(note)
-        gathered = Gathered(mine, choose_device(model, device), task, outputs, criterion, ranks)
+        gathered = Gathered(mine, choose_device(model, device), task, outputs, criterion, ranks, on_width)
         with ExitStack() as stack:
             done = stack.enter_context(_bar(mine.n_samples, progress))
             hasher = stack.enter_context(digesting()) if digest and ranks is None else None

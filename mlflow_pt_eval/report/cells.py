@@ -8,7 +8,7 @@ from numbers import Integral, Real
 from typing import Final, TypeGuard
 
 from mlflow_pt_eval.report.markup import Markup, tag
-from mlflow_pt_eval.wording import score
+from mlflow_pt_eval.wording import score, significant
 
 ONE_LINE: Final = 12  # characters of a name that is never broken; a longer one may be, in a narrow pane
 UNDEFINED: Final = "–"
@@ -34,9 +34,8 @@ def rate(value: float | None) -> Markup:
 
 
 def threshold(value: float) -> Markup:
-    """Return a cell with a score as figures write thresholds, but one that is short of 1 never as 1."""
-    text = f"{value:#.4g}"
-    return tag("td", f"{value:.7g}" if text == "1.000" and value < 1 else text, class_="n", title=repr(value))
+    """Return a cell with a score as figures write thresholds."""
+    return tag("td", significant(value), class_="n", title=repr(value))
 
 
 def count(value: int) -> Markup:

@@ -85,3 +85,19 @@ class Interrupted(BaseException):
     def __init__(self, signum: int) -> None:
         super().__init__(f"interrupted by signal {signum}")
         self.signum = signum
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what *error* says, cut to a readable length; its kind where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__
+
+
+def with_kind(error: BaseException) -> str:
+    """Return *error*'s kind and the first line of what it says.
+
+    >>> with_kind(KeyError("x")), with_kind(ValueError())
+    ("KeyError: 'x'", 'ValueError')
+    """
+    kind, said = type(error).__name__, first_line(error)
+    return kind if said == kind else f"{kind}: {said}"

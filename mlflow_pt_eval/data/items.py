@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler, default_collate
 
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, with_kind
 
 
 def batches_of(loader: Iterable[Any]) -> Iterator[Any]:
@@ -23,18 +23,12 @@ def batches_of(loader: Iterable[Any]) -> Iterator[Any]:
 
 def reading_failed(start: int, error: Exception) -> BadInput:
     """Return what to say of *error*, which came out of the user's data set or loader before sample *start*."""
-    reason = first_line(error)
+    reason = with_kind(error)
     if "Original Traceback" in str(error):  # a worker's: what was raised there follows its last, indented lines
         _, _, last = str(error).rpartition('  File "')
         raised = (line for line in last.splitlines()[1:] if line.strip() and not line.startswith(" "))
         reason = f"{next(raised, reason)} (in a worker)"
     return BadInput(f"the data could not be read from sample {start} on: {reason}")
-
-
-def first_line(error: Exception) -> str:
-    """Return what *error* says, with its kind, in one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _read(loader: DataLoader[Any]) -> Iterator[Any]:

@@ -15,12 +15,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
-from mlflow_pt_eval.data.items import first_line
 from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
 from mlflow_pt_eval.data.selection import selected
 from mlflow_pt_eval.data.spec import load_spec
 from mlflow_pt_eval.data.tables import split_table
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, with_kind
 
 _FORMS = "a DataLoader, a Dataset, (X, y), a DataFrame with target=, or a SPEC string"
 
@@ -128,7 +127,7 @@ def _need_length(dataset: Any) -> None:
         len(dataset)
     except Exception as error:  # whatever the user's own method raises
         raise BadInput(
-            f"the data set, a {type(dataset).__name__}, does not say its length ({first_line(error)}): give it "
+            f"the data set, a {type(dataset).__name__}, does not say its length ({with_kind(error)}): give it "
             "__len__, or make it an IterableDataset."
         ) from error
 

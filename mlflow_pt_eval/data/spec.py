@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.data.tables import read_table
-from mlflow_pt_eval.errors import BadInput, NotFound, PtEvalError, UnsafeFile
+from mlflow_pt_eval.errors import BadInput, NotFound, PtEvalError, UnsafeFile, with_kind
 
 _FORMS = "package.module:callable, or a file that ends in .npz, .csv or .parquet"
 
@@ -44,7 +44,7 @@ def call(spec: str) -> Any:
     except PtEvalError:
         raise
     except Exception as error:
-        raise BadInput(f"{spec} failed with {_oneline(error)}") from error
+        raise BadInput(f"{spec} failed with {with_kind(error)}") from error
 
 
 def find_callable(spec: str) -> Callable[..., Any]:
@@ -78,7 +78,7 @@ def _npz(path: Path) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
                 raise BadInput(f"{path}: it holds {', '.join(file.files) or 'nothing'}; it must hold 'X' and 'y'.")
             return file["X"], file["y"]
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as error:
-        raise BadInput(f"{path} is not a whole .npz file: {_oneline(error)}") from error
+        raise BadInput(f"{path} is not a whole .npz file: {with_kind(error)}") from error
     except ValueError as error:
         if isinstance(error, BadInput):
             raise
@@ -94,16 +94,11 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise NotFound(f"there is no module {name!r}, neither in {here} nor among the packages.") from error
-        raise BadInput(f"importing {name} failed with {_oneline(error)}") from error
+        raise BadInput(f"importing {name} failed with {with_kind(error)}") from error
     except Exception as error:
-        raise BadInput(f"importing {name} failed with {_oneline(error)}") from error
+        raise BadInput(f"importing {name} failed with {with_kind(error)}") from error
 
 
 def _public(module: Any) -> str:
     names = [name for name in vars(module) if not name.startswith("_") and callable(getattr(module, name))]
     return ", ".join(names[:12]) or "no public callable"
-
-
-def _oneline(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else f"{type(error).__name__}."

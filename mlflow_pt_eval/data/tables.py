@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, with_kind
 
 
 def read_table(path: Path, target: Hashable | None) -> pd.DataFrame:
@@ -30,9 +30,7 @@ def read_table(path: Path, target: Hashable | None) -> pd.DataFrame:
     except BadInput:
         raise
     except (ValueError, OSError) as error:  # pandas' and pyarrow's own errors are ValueErrors
-        lines = str(error).strip().splitlines()
-        reason = f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}"
-        raise BadInput(f"{path} cannot be read as a table: {reason}") from error
+        raise BadInput(f"{path} cannot be read as a table: {with_kind(error)}") from error
 
 
 def _reads_names_as_missing(labels: pd.Series[Any]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from mlflow_pt_eval.errors import RankFailed
+from mlflow_pt_eval.errors import RankFailed, first_line
 
 _PIECE = 4 << 20  # the store takes no more than 8 MiB at a time
 
@@ -85,8 +85,7 @@ def _kept() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what torch.distributed raises for a connection that is lost
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
         raise RankFailed(
-            f"the store of the process group cannot be reached any more ({reason}): the process that keeps it, "
-            "torchrun or rank 0, is gone."
+            f"the store of the process group cannot be reached any more ({first_line(error)}): the process that "
+            "keeps it, torchrun or rank 0, is gone."
         ) from error

@@ -17,7 +17,7 @@ from mlflow_pt_eval.distributed.courier import Courier
 from mlflow_pt_eval.distributed.ranks import Alone, Ranks
 from mlflow_pt_eval.distributed.shares import Shares
 from mlflow_pt_eval.distributed.stopping import Ask, Stopping
-from mlflow_pt_eval.errors import BadInput, PtEvalError, RankFailed
+from mlflow_pt_eval.errors import BadInput, PtEvalError, RankFailed, first_line
 
 _PIECE = 64 << 20  # bytes a broadcast
 _trainings = itertools.count()  # all processes count the same
@@ -75,7 +75,7 @@ class Together(Ranks):
             dist.destroy_process_group(group)
         except RuntimeError as error:
             self._others.check(0)
-            raise RankFailed(f"the checkpoint could not be sent to all processes: {_first_line(error)}") from error
+            raise RankFailed(f"the checkpoint could not be sent to all processes: {first_line(error)}") from error
         return whole.numpy().tobytes()
 
     def due(self, step: int) -> Ask | None:
@@ -178,7 +178,3 @@ def _patience() -> float:
     """Return the process group's timeout in seconds: how long processes wait for one another."""
     store: Any = dist.distributed_c10d._get_default_store()
     return float(store.timeout.total_seconds())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mlflow_pt_eval.data import Data
-from mlflow_pt_eval.exporting.snapshot import first_line
+from mlflow_pt_eval.errors import first_line
 from mlflow_pt_eval.figures import image_grid, is_image, png_bytes
 from mlflow_pt_eval.figures.captions import class_captions, label_captions
 from mlflow_pt_eval.figures.labels import describe

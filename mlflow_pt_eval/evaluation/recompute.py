@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, first_line
 from mlflow_pt_eval.evaluation.mistakes import Mistakes
 from mlflow_pt_eval.evaluation.payload import CONTEXT, write_payload
 from mlflow_pt_eval.metrics import Evaluation
@@ -29,7 +29,7 @@ def recompute(run_id: str, *, bootstrap: int | None = None) -> Evaluation:
     Errors: NotFound, BadInput where the run is no evaluation or its files cannot be read, StoreUnavailable.
     """
     with preserved_rng(), tempfile.TemporaryDirectory(prefix="pt_eval_recompute.") as place:
-        store, stored, fresh = connect(), Path(place, "stored"), Path(place, "fresh")
+        store, stored, fresh = connect(make=False), Path(place, "stored"), Path(place, "fresh")
         fetch_evaluation(store, run_id, stored)
         evaluation, context = _recomputed(stored, run_id, bootstrap)
         fresh.mkdir()
@@ -53,8 +53,7 @@ def _recomputed(stored: Path, run_id: str, bootstrap: int | None) -> tuple[Evalu
         )
         return _merged(before, again), data.get(CONTEXT, {})
     except ValueError as error:  # ours and JSON's are
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"the evaluation run {run_id} cannot be computed again: {reason}") from error
+        raise BadInput(f"the evaluation run {run_id} cannot be computed again: {first_line(error)}") from error
 
 
 def _same(fresh: Path, stored: Path) -> bool:

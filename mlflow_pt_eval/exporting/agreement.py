@@ -10,10 +10,10 @@ import torch
 import yaml  # type: ignore[import-untyped]
 from torch import nn
 
+from mlflow_pt_eval.errors import first_line
 from mlflow_pt_eval.exporting.folder import MLMODEL_FILE, load_folder, read_info
 from mlflow_pt_eval.exporting.inputs import Example
 from mlflow_pt_eval.exporting.prove import difference
-from mlflow_pt_eval.exporting.snapshot import first_line
 from mlflow_pt_eval.predict.model import evaluating, scores_in
 
 EXAMPLE_FILE = "input_example.json"

@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, with_kind
 from mlflow_pt_eval.exporting.archive_copy import checked_copy
 from mlflow_pt_eval.exporting.moving import moved
 from mlflow_pt_eval.exporting.program import quiet_torch
-from mlflow_pt_eval.exporting.snapshot import first_line
 
 
 def load_program(path: Path, *, device: torch.device) -> nn.Module:
@@ -31,7 +30,7 @@ def read_program(path: Path) -> torch.export.ExportedProgram:
             return torch.export.load(copy)
         except Exception as error:  # torch raises whatever its reader stumbles over
             raise BadInput(
-                f"{path} cannot be read as an exported model ({type(error).__name__}: {first_line(error)}); "
+                f"{path} cannot be read as an exported model ({with_kind(error)}); "
                 f"it was made by another version of torch than {torch.__version__}, or it is damaged."
             ) from error
 
@@ -45,8 +44,7 @@ def as_module(program: torch.export.ExportedProgram, *, device: torch.device) ->
             return _evaluating(program.module())
         except Exception as error:  # of a graph that was changed by hand
             raise BadInput(
-                f"the exported graph makes no module ({type(error).__name__}: {first_line(error)}); register the "
-                "model again."
+                f"the exported graph makes no module ({with_kind(error)}); register the model again."
             ) from error
 
 

@@ -18,9 +18,8 @@ from typing import Any
 
 import torch
 
-from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, UnsafeFile
+from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, UnsafeFile, first_line, with_kind
 from mlflow_pt_eval.exporting.graph_check import Refused, checked_graph, is_unquoted
-from mlflow_pt_eval.exporting.snapshot import first_line
 
 _PLAIN = {"archive_format", "archive_version", "byteorder", "version", ".data/version", ".data/serialization_id"}
 _CONFIGS = {"data/weights/model_weights_config.json", "data/constants/model_constants_config.json"}
@@ -56,8 +55,7 @@ def checked_copy(path: Path) -> io.BytesIO:
         if isinstance(error, BadInput):
             raise
         raise BadInput(
-            f"{path} is not a whole .pt2 archive ({type(error).__name__}: {first_line(error)}); restore or "
-            "re-register it."
+            f"{path} is not a whole .pt2 archive ({with_kind(error)}); restore or re-register it."
         ) from error
     made.seek(0)
     return made

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from mlflow_pt_eval.class_names import check_class_names
-from mlflow_pt_eval.errors import BadInput, RegistrationFailed
+from mlflow_pt_eval.errors import BadInput, RegistrationFailed, first_line
 from mlflow_pt_eval.exporting.description import check_description
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.folder import DATA_DIR, PROGRAM_FILE, ModelInfo, save_weights
 from mlflow_pt_eval.exporting.inputs import Example, named_outputs, read_example
 from mlflow_pt_eval.exporting.program import ExportRefused, export_program, save_program
-from mlflow_pt_eval.exporting.snapshot import first_line, frozen_copy, load_strictly
+from mlflow_pt_eval.exporting.snapshot import frozen_copy, load_strictly
 from mlflow_pt_eval.names import Outputs
 from mlflow_pt_eval.predict.model import scores_in
 from mlflow_pt_eval.state import weights_sha256

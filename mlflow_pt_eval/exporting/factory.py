@@ -12,8 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from mlflow_pt_eval.errors import BadInput, UnsafeFile
-from mlflow_pt_eval.exporting.snapshot import first_line
+from mlflow_pt_eval.errors import BadInput, UnsafeFile, first_line, with_kind
 
 _SPEC = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 
@@ -87,7 +86,7 @@ def module_made_by(call: Callable[..., Any], kwargs: Mapping[str, Any], *, what:
         made = call(**kwargs)
     except (Exception, SystemExit) as error:  # the user's code can raise anything
         raise BadInput(
-            f"the factory {what} failed ({type(error).__name__}: {first_line(error)}); it has to return the model "
+            f"the factory {what} failed ({with_kind(error)}); it has to return the model "
             f"when it is called with {dict(kwargs) or 'no arguments (factory_kwargs= gives some)'}."
         ) from error
     if not isinstance(made, nn.Module):

@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from mlflow_pt_eval.errors import StorageFailed
+from mlflow_pt_eval.errors import StorageFailed, first_line
 from mlflow_pt_eval.exporting.inputs import Example
-from mlflow_pt_eval.exporting.snapshot import first_line
 
 _LOGGERS = ("torch.export", "torch._export", "torch.fx", "torch._dynamo", "torch._subclasses")
 _PLACE = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.+)')

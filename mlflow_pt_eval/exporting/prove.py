@@ -20,10 +20,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mlflow_pt_eval
-from mlflow_pt_eval.errors import PtEvalError, RegistrationFailed
+from mlflow_pt_eval.errors import PtEvalError, RegistrationFailed, with_kind
 from mlflow_pt_eval.exporting.folder import load_folder, read_info
 from mlflow_pt_eval.exporting.inputs import Example
-from mlflow_pt_eval.exporting.snapshot import first_line
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 2e-2}
 """How far outputs may be apart, times the largest output where that is above 1; other types must be equal.
@@ -172,7 +171,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     except Exception as error:  # whatever the model's code raises is the answer
-        print(f"{type(error).__name__}: {first_line(error)}", file=sys.stderr)
+        print(with_kind(error), file=sys.stderr)
         return 1
     return 0
 

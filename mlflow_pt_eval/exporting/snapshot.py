@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from mlflow_pt_eval.errors import BadInput, RegistrationFailed, StateMismatch
+from mlflow_pt_eval.errors import BadInput, RegistrationFailed, StateMismatch, with_kind
 from mlflow_pt_eval.exporting.unsharding import (
     fill_unsharded,
     forget_sharding,
@@ -46,7 +46,7 @@ def frozen_copy(model: nn.Module, weights: Mapping[str, torch.Tensor] | None = N
         made: nn.Module = copy.deepcopy(inner, _memo(inner))
     except (TypeError, RuntimeError, AttributeError) as error:
         raise RegistrationFailed(
-            f"a {type(inner).__name__} cannot be copied ({type(error).__name__}: {first_line(error)}); keep what "
+            f"a {type(inner).__name__} cannot be copied ({with_kind(error)}); keep what "
             "cannot be copied (locks, files, generators) out of the module's attributes."
         ) from error
     forget_sharding(made)
@@ -82,12 +82,6 @@ def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
             + ". Use the class and the arguments that they were trained with."
         )
     module.load_state_dict(weights)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, cut to a readable length."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
 
 
 def _check_weights_are_there(model: nn.Module) -> None:

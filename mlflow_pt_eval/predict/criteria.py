@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mlflow_pt_eval.errors import BadInput, PtEvalError
+from mlflow_pt_eval.errors import BadInput, PtEvalError, with_kind
 
 Criterion = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Form = Literal["classes", "pairs", "as they are"]
@@ -62,10 +62,9 @@ class Known:
         except (PtEvalError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [""])[0]
             raise BadInput(
                 f"{self.name} failed on the {samples} samples from {start} on, with outputs {_form(outputs)} and "
-                f"labels {_form(targets)}: {type(error).__name__}: {reason}"
+                f"labels {_form(targets)}: {with_kind(error)}"
             ) from error
         if isinstance(found, numbers.Real):
             return torch.as_tensor(float(found), dtype=torch.float64)

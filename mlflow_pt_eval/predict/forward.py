@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mlflow_pt_eval.data.batches import Batch, Inputs, count, each, parts
-from mlflow_pt_eval.errors import BadInput, PtEvalError
+from mlflow_pt_eval.errors import BadInput, PtEvalError, first_line, with_kind
 from mlflow_pt_eval.predict.model import call, scores_in
 
 # What torch says of numbers in a format that a layer's weights are not in.
@@ -82,10 +82,9 @@ class Forward:
 
     def _failed(self, inputs: Inputs, start: int, error: Exception) -> str:
         shapes = ", ".join(f"{tuple(p.shape)} {str(p.dtype).removeprefix('torch.')}" for p in parts(inputs))
-        reason = (str(error).strip().splitlines() or [""])[0]
         return (
             f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}: "
-            f"{type(error).__name__}: {reason}{self._dtype_hint(inputs, reason)}"
+            f"{with_kind(error)}{self._dtype_hint(inputs, first_line(error))}"
         )
 
     def _dtype_hint(self, inputs: Inputs, reason: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from mlflow_pt_eval.errors import BadInput, RankFailed
+from mlflow_pt_eval.errors import BadInput, RankFailed, first_line
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def _coming_together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # a rank that is gone, or a timeout of the process group
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise RankFailed(f"the processes of this job did not come together: {reason}") from error
+        raise RankFailed(f"the processes of this job did not come together: {first_line(error)}") from error
 
 
 def _device() -> torch.device:

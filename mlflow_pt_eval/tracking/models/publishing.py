@@ -11,9 +11,9 @@ from pathlib import Path
 
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Metric
 
+from mlflow_pt_eval.errors import first_line
 from mlflow_pt_eval.exporting.candidate import Candidate
 from mlflow_pt_eval.exporting.folder import Form
-from mlflow_pt_eval.exporting.snapshot import first_line
 from mlflow_pt_eval.files import storage_errors
 from mlflow_pt_eval.names import EPOCH_MEAN_SUFFIX, TAG_FORM, TAG_FORM_REASON, TAG_OUTPUTS, TAG_WEIGHTS_SHA256
 from mlflow_pt_eval.tracking.models.describe import describe

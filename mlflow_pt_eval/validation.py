@@ -9,7 +9,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DistributedSampler
 
 from mlflow_pt_eval import signals
@@ -18,7 +17,7 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import VAL_ACCURACY, VAL_LOSS
 from mlflow_pt_eval.predict.guard import untouched
 from mlflow_pt_eval.predict.loss import AverageLoss, Criterion
-from mlflow_pt_eval.predict.model import call, choose_device, evaluating, scores_in
+from mlflow_pt_eval.predict.model import call, choose_device, evaluating, scores_in, without_ddp
 from mlflow_pt_eval.records import MeanOf
 
 
@@ -48,7 +47,7 @@ def validate(
     """
     loss = None if criterion is None else AverageLoss(criterion)
     accuracy = _Accuracy(soft=loss is not None and loss.of_classes, checked=loss is None)
-    model = model.module if isinstance(model, DistributedDataParallel) else model
+    model = without_ddp(model)
     there, own = choose_device(model, device), _own_samples(loader)
     with untouched(loader), evaluating(model):
         for batch in loader:

@@ -98,7 +98,8 @@ def test_the_models_own_class_is_the_version(store: Store, model: nn.Module, opt
     """Its outputs on the stored example are the graph's, or the factory's, so that its numbers count."""
     register(store, model, name="own", **options)
     found = evaluate("models:/own/1", (data, Y), into=type(model)())
-    assert (found.model_uri, found.warnings) == ("models:/own/1", ())
+    assert found.model_uri == "models:/own/1"
+    assert not any("does not count" in warning for warning in found.warnings)
     assert resolve(store, "own", 1).tags[names.TAG_EVALUATION_RUN_ID] == last_run(store).info.run_id
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from mlflow_pt_eval.data import digest, load_data
@@ -273,13 +274,39 @@ class TestOutputsAuto:
         assert "taken as probabilities" in caplog.text
         assert "taken as probabilities" in found.notes[-1]
 
-    def test_one_row_that_is_none_makes_all_of_them_logits(self, caplog):
-        """Also the last of many."""
-        given = torch.randn(40_000, 10).softmax(1)
+    @pytest.mark.parametrize(
+        ("size", "words"),
+        [(40_000, "probabilities for sample 39321, but not for sample 39999"), (900, "for sample 0, but not .* 899")],
+    )
+    def test_probabilities_with_a_row_that_is_none_are_refused(self, size, words):
+        """No one reading of them all is right; stated, they are taken as they are."""
+        given = torch.randn(size, 10).softmax(1)
         given[-1, 0] = 1.5
-        found = predict(Given(), (given, torch.zeros(40_000)))
-        assert np.array_equal(found.scores, predict(Given(), (given, torch.zeros(40_000)), outputs="logits").scores)
-        assert "taken as logits" in caplog.text
+        with pytest.raises(BadInput, match=words):
+            predict(Given(), (given, torch.zeros(size)))
+        assert predict(Given(), (given, torch.zeros(size)), outputs="logits").outputs == "logits"
+
+    def test_blocks_of_probabilities_before_one_that_is_none_are_refused(self):
+        """Rows that add up to 1 are no chance, however many others follow."""
+        given = torch.cat([torch.randn(13_107, 10).softmax(1), 5 * torch.randn(13_107, 10)])
+        with pytest.raises(BadInput, match="samples 0 to 13106 could be probabilities, those of the next 13107 cannot"):
+            predict(Given(), (given, torch.zeros(len(given))))
+
+    def test_a_sigmoid_for_each_class_is_no_softmax(self, caplog):
+        """All in [0, 1], with rows that add up to anything; zeros, as of a layer that was never trained, are logits."""
+        with pytest.raises(BadInput, match="a sigmoid for each does not"):
+            predict(Given(), (torch.randn(50, 3).sigmoid(), torch.zeros(50)))
+        assert predict(Given(), (torch.zeros(50, 3), torch.zeros(50))).outputs == "logits"
+
+    @pytest.mark.parametrize(
+        ("given", "labels"), [(torch.randn(50), torch.zeros(50)), (torch.randn(50, 3), torch.zeros(50, 3))]
+    )
+    def test_logarithms_of_probabilities_are_doubted(self, given, labels, caplog):
+        """Another sigmoid makes at most 0.5 of them; a softmax undoes the logarithm, so that log_softmax is right."""
+        found = predict(Given(), (functional.logsigmoid(given), labels), outputs="logits")
+        assert any("none of the model's outputs is above 0" in note for note in found.notes)
+        assert "none of the model's" in caplog.text
+        assert predict(Given(), (given, labels), outputs="logits").notes == ()
 
     @pytest.mark.parametrize("shape", [(6,), (6, 1)])
     def test_one_output_in_the_unit_interval_is_the_probability_of_class_1(self, shape):
@@ -427,7 +454,7 @@ def test_a_batch_that_memory_has_no_room_for_is_halved_for_good(error, caplog):
     expected = predict(Given(), (X[:, :3], Y), outputs="logits", criterion=nn.CrossEntropyLoss())
     assert np.array_equal(found.scores, expected.scores)
     assert found.loss == pytest.approx(expected.loss, rel=1e-6)
-    assert model.seen == [20, 10, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]
+    assert model.seen == [20, 10, *[5] * 11]  # one of them to see whether the outputs are the same again
     assert found.notes == (
         "out of memory with 20 samples at once: went on with 10",
         "out of memory with 10 samples at once: went on with 5",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from mlflow_pt_eval.data.items import batches_of, reading_failed
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
@@ -101,10 +101,12 @@ class Stream:
                 yield batch
         except PtEvalError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise reading_failed(start, error) from error
 
     def _batch(self, inputs: Inputs, targets: Any, start: int) -> Batch:
+        if type(targets) is list and getattr(self.loader, "collate_fn", None) is default_collate:
+            targets = _of_lists(targets)
         labels = as_labels(targets, index=self.class_index, start=start)
         if count(inputs) != len(labels):
             raise BadInput(f"from sample {start} on, a batch has {count(inputs)} samples, but {len(labels)} labels.")
@@ -113,7 +115,8 @@ class Stream:
     def samples(self, indices: Sequence[int]) -> list[torch.Tensor] | None:
         """Return single inputs once more, as the loader makes them; None where it has no length, or they have parts."""
         dataset: Any = getattr(self.loader, "dataset", None)
-        if self.n_samples is None or not hasattr(dataset, "__getitem__"):
+        items = getattr(self.loader, "batch_sampler", None) is not None  # else an item may be a batch
+        if self.n_samples is None or not items or not hasattr(dataset, "__getitem__"):
             return None
         # A sample may be text, or an object of the user's: only the loader's own function makes tensors of it.
         collate = getattr(self.loader, "collate_fn", None)
@@ -212,6 +215,12 @@ def count(inputs: Inputs) -> int:
     """Return how many samples *inputs* hold."""
     # The shape, since a tensor's len() takes several times as long, and a loader's batches are many.
     return (inputs if isinstance(inputs, torch.Tensor) else parts(inputs)[0]).shape[0]
+
+
+def _of_lists(targets: list[Any]) -> Any:
+    """Undo what `default_collate` does to labels that are lists of numbers: K tensors (n,), not n rows of K."""
+    tensors = bool(targets) and all(isinstance(part, torch.Tensor) and part.ndim == 1 for part in targets)
+    return torch.stack(targets, dim=1) if tensors else targets
 
 
 def _same_columns(labels: Labels, before: tuple[int, ...] | None, start: int) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ def batches_of(loader: Iterable[Any]) -> Iterator[Any]:
     return _read(loader) if plain and isinstance(loader, DataLoader) else iter(loader)
 
 
-def reading_failed(start: int, error: Exception) -> BadInput:
+def reading_failed(start: int, error: BaseException) -> BadInput:
     """Return what to say of *error*, which came out of the user's data set or loader before sample *start*."""
     reason = with_kind(error)
     if "Original Traceback" in str(error):  # a worker's: what was raised there follows its last, indented lines

@@ -67,6 +67,8 @@ def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> L
     """
     if index is None and isinstance(raw, torch.Tensor) and raw.dtype == torch.int64 and raw.ndim == 1:
         return raw.detach().cpu().numpy()  # nearly always, and a loader's batches are many
+    if isinstance(raw, Mapping):
+        raise BadInput(f"the labels are a mapping of {', '.join(map(str, raw))}: give one of these alone.")
     labels = _array(raw)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Sized
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    Subset,
+    TensorDataset,
+    default_collate,
+)
 
 from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
 from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
-from mlflow_pt_eval.data.selection import selected
+from mlflow_pt_eval.data.own_classes import check_own_classes
+from mlflow_pt_eval.data.selection import batches_by_index, selected, subset_rows
 from mlflow_pt_eval.data.spec import load_spec
 from mlflow_pt_eval.data.tables import split_table
 from mlflow_pt_eval.errors import BadInput, with_kind
@@ -46,6 +56,8 @@ def load_data(
     Errors: BadInput and its kinds, in one line each.
     """
     batch_size, index = _checked_size(batch_size), _index(classes, class_names)
+    if classes is None and class_names is not None:
+        check_own_classes(source, check_class_names(class_names))
     if isinstance(source, str | Path):
         name = name or (Path(source).stem if Path(source).is_file() else str(source))
         source = load_spec(str(source), target=target)
@@ -92,8 +104,9 @@ def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
     if isinstance(source, torch.Tensor | np.ndarray | Mapping | str):
         raise BadInput(f"a {type(source).__name__} alone is no data with labels; give {_FORMS}.")
     if isinstance(source, Dataset) or (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
-        sliced = _sliced(source, batch_size, index)
         _need_length(source)
+        _check_subsets(source)
+        sliced = _sliced(source, batch_size, index)
         return sliced or _stream(DataLoader(source, batch_size, generator=torch.Generator()), source, index)
     if isinstance(source, Iterable):
         return Stream(loader=source, n_samples=None, name=type(source).__name__, class_index=index)
@@ -112,12 +125,20 @@ def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None)
 
 def _loader(loader: DataLoader[Any], batch_size: int, index: ClassIndex | None) -> Data:
     _need_length(loader.dataset)
-    size, (dataset, notes) = loader.batch_size or batch_size, selected(loader)
+    _check_subsets(loader.dataset)
+    size = loader.batch_size or getattr(batches_by_index(loader), "batch_size", None) or batch_size
+    dataset, notes = selected(loader)
     plain = type(loader) is DataLoader and loader.collate_fn is default_collate and loader.batch_sampler is not None
     if plain and (sliced := _sliced(dataset, size, index)) is not None:
         return replace(sliced, notes=notes)
-    ordered = in_dataset_order(loader, dataset, size) if notes else loader
+    ordered = in_dataset_order(loader, dataset, size) if notes or not getattr(loader, "in_order", True) else loader
     return replace(_stream(ordered, dataset, index), notes=notes)
+
+
+def _check_subsets(dataset: Any) -> None:
+    while isinstance(dataset, Subset):
+        subset_rows(dataset)
+        dataset = dataset.dataset
 
 
 def _need_length(dataset: Any) -> None:
@@ -134,7 +155,7 @@ def _need_length(dataset: Any) -> None:
 
 def _stream(loader: DataLoader[Any], dataset: Any, index: ClassIndex | None) -> Stream:
     # Without automatic batching an item is a batch, so the data set's length does not count samples.
-    known = not isinstance(dataset, IterableDataset) and loader.batch_sampler is not None
+    known = not isinstance(dataset, IterableDataset) and batches_by_index(loader) is not None
     return Stream(
         loader=loader, n_samples=len(dataset) if known else None, name=type(dataset).__name__, class_index=index
     )
@@ -142,19 +163,21 @@ def _stream(loader: DataLoader[Any], dataset: Any, index: ClassIndex | None) -> 
 
 def in_dataset_order(loader: DataLoader[Any], dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
     """Return a loader over *dataset* that works as *loader* does, but gives every sample once, in order."""
-    workers: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if loader.num_workers:
-        workers = {"timeout": loader.timeout, "prefetch_factor": loader.prefetch_factor}
-        workers["multiprocessing_context"] = loader.multiprocessing_context
+        more = {"timeout": loader.timeout, "prefetch_factor": loader.prefetch_factor}
+        more["multiprocessing_context"] = loader.multiprocessing_context
+    if loader.batch_sampler is None and batches_by_index(loader) is not None:
+        more["sampler"] = BatchSampler(SequentialSampler(cast(Sized, dataset)), batch_size, drop_last=False)
     return DataLoader(
         dataset,
         batch_size=None if loader.batch_sampler is None else batch_size,
-        num_workers=loader.num_workers,
+        num_workers=min(loader.num_workers, 1) if isinstance(dataset, IterableDataset) else loader.num_workers,
         collate_fn=loader.collate_fn,
         pin_memory=loader.pin_memory,
         worker_init_fn=loader.worker_init_fn,
         generator=torch.Generator(),
-        **workers,
+        **more,
     )
 
 
@@ -162,7 +185,7 @@ def _sliced(dataset: Any, batch_size: int, index: ClassIndex | None) -> Arrays |
     """Return the tensors behind a TensorDataset or a Subset of one; None for any other data set."""
     rows: torch.Tensor | None = None
     while type(dataset) is Subset:
-        here = torch.as_tensor(dataset.indices, dtype=torch.int64)
+        here = subset_rows(dataset)
         rows, dataset = here if rows is None else here[rows], dataset.dataset
     if type(dataset) is not TensorDataset or len(dataset.tensors) < 2:
         return None

@@ -45,14 +45,46 @@ def selected(loader: DataLoader[Any]) -> tuple[Dataset[Any], tuple[str, ...]]:
         elif type(given) is not SequentialSampler:
             notes.append(f"{named} is not used: every sample is read once, in the data set's own order")
     iterable = isinstance(dataset, IterableDataset)
+    if iterable and loader.num_workers > 1:
+        notes.append(
+            f"one of the loader's {loader.num_workers} workers is used: of an IterableDataset each gives all samples, "
+            "or its share, which makes another order"
+        )
     if loader.drop_last and (iterable or len(cast(Sized, dataset)) % (loader.batch_size or 1)):
         notes.append("the loader's drop_last is not used: the samples of the last, smaller batch are read too")
     return dataset, tuple(notes)
 
 
+def subset_rows(subset: Subset[Any]) -> torch.Tensor:
+    """Return a Subset's indices, int64 (n,); BadInput for a mask, which would be read as samples 0 and 1, and for what
+    its data set does not have.
+    """
+    held, size = subset.indices, len(cast(Sized, subset.dataset))
+    numbers = np.asarray(held) if isinstance(held, Sequence | np.ndarray | torch.Tensor) else None
+    if numbers is None or numbers.ndim != 1 or (numbers.size and numbers.dtype.kind not in "iu"):
+        what = f"a {type(held).__name__}" if numbers is None else f"{numbers.dtype} of the shape {numbers.shape}"
+        raise BadInput(
+            f"the indices of a Subset are {what}: give the samples' numbers, of a mask numpy.flatnonzero(mask)."
+        )
+    rows = numbers.astype(np.int64)
+    if (wrong := np.flatnonzero((rows < -size) | (rows >= size))).size:
+        raise BadInput(f"a Subset's index {wrong[0]} is {rows[wrong[0]]}, but its data set has {size} samples.")
+    return torch.from_numpy(rows)
+
+
+def batches_by_index(loader: DataLoader[Any]) -> Any:
+    """Return what gives *loader*'s batches as lists of indices; None where an item is a batch.
+
+    A BatchSampler may stand in the sampler's place, with `batch_size=None`: the data set is then asked for lists.
+    """
+    if loader.batch_sampler is None and isinstance(loader.sampler, BatchSampler):
+        return loader.sampler
+    return loader.batch_sampler
+
+
 def _samplers(loader: DataLoader[Any]) -> tuple[Any, Any]:
     """Return the sampler that the loader was given, and the one in it that chooses the samples."""
-    batches: Any = loader.batch_sampler
+    batches = batches_by_index(loader)
     if batches is None:
         return loader.sampler, loader.sampler
     if isinstance(batches, BatchSampler):

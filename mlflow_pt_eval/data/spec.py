@@ -43,7 +43,7 @@ def call(spec: str) -> Any:
         return function()
     except PtEvalError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script's own exit is not ours: its status might be 0
         raise BadInput(f"{spec} failed with {with_kind(error)}") from error
 
 
@@ -95,10 +95,12 @@ def _module(name: str) -> Any:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise NotFound(f"there is no module {name!r}, neither in {here} nor among the packages.") from error
         raise BadInput(f"importing {name} failed with {with_kind(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"importing {name} failed with {with_kind(error)}") from error
 
 
 def _public(module: Any) -> str:
-    names = [name for name in vars(module) if not name.startswith("_") and callable(getattr(module, name))]
-    return ", ".join(names[:12]) or "no public callable"
+    """List what the module defines, or, if it defines nothing, what it has imported."""
+    found = {name: value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
+    own = [name for name, value in found.items() if getattr(value, "__module__", None) == module.__name__]
+    return ", ".join((own or list(found))[:12]) or "no public callable"

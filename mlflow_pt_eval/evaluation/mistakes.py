@@ -77,7 +77,7 @@ def worst_mistakes(
         {"index": index, **row(found, names, index), "loss": float(loss)}
         for index, loss in zip(indices, losses[order], strict=True)
     )
-    images = _images(data, indices)
+    images = _images(data, indices, len(found.labels))
     grid = _grid(images, found, names, indices, evaluation) if images else None
     return Mistakes(rows, grid, _LABELS_COLUMNS if several else _COLUMNS)
 
@@ -142,10 +142,11 @@ def _joined(names: Sequence[str], marks: npt.NDArray[Any]) -> str:
     return ", ".join(names[int(place)] for place in np.flatnonzero(marks)) or "none"
 
 
-def _images(data: Data, indices: Sequence[int]) -> tuple[npt.NDArray[Any], ...]:
+def _images(data: Data, indices: Sequence[int], n_found: int) -> tuple[npt.NDArray[Any], ...]:
     """Return the samples if they look like images; a picture is not worth an evaluation, so that none may fail it."""
     try:
-        samples = data.samples(indices) if indices else None
+        as_numbered = data.n_samples == n_found  # else samples were left out, and the numbers are of others
+        samples = data.samples(indices) if indices and as_numbered else None
         if samples is None or any(sample.is_floating_point() and sample.itemsize < 4 for sample in samples):
             return ()
         arrays = tuple(sample.detach().cpu().numpy() for sample in samples)

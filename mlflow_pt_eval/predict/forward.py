@@ -43,6 +43,10 @@ class Forward:
                 done = rows.stop
         return pieces
 
+    def again(self, inputs: Inputs) -> torch.Tensor:
+        """Return the scores for *inputs*, or raise what the model raises."""
+        return scores_in(self._call(inputs))
+
     def _try(self, inputs: Inputs, start: int) -> torch.Tensor | None:
         try:
             return scores_in(self._call(inputs))
@@ -93,7 +97,11 @@ class Forward:
         if first is None or not _OTHER_FORMAT.search(reason) or all(p.dtype == first.dtype for p in parts(inputs)):
             return ""
         wanted = str(first.dtype).removeprefix("torch.")
-        return f"; the model's weights are {wanted}: give the inputs as {wanted}, too (X.astype('{wanted}') in NumPy)"
+        # As tensors, which stay as they are; arrays of float64 would become float32 on their way.
+        return (
+            f"; the model's weights are {wanted}: give the inputs as {wanted}, too: "
+            f"torch.as_tensor(X, dtype={first.dtype})"
+        )
 
 
 def _cut(inputs: Inputs, rows: slice) -> Inputs:

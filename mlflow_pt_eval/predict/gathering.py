@@ -23,6 +23,7 @@ from mlflow_pt_eval.names import Outputs, Task
 from mlflow_pt_eval.predict.forward import Forward
 from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, average_of_some, fitting
 from mlflow_pt_eval.predict.outputs import NotFinite, Scores
+from mlflow_pt_eval.predict.probes import other_inputs, other_outputs
 from mlflow_pt_eval.predict.ranks import Ranks
 from mlflow_pt_eval.predict.task import first_shape, infer_task
 
@@ -32,10 +33,6 @@ _SAID: dict[Outputs, str] = {
     "logits": "the model's outputs were taken as logits, since they are not all probabilities; outputs= states it",
     "probabilities": "the model's outputs were taken as probabilities, since all of them could be; outputs= states it",
 }
-_DOUBTFUL = (
-    "the model's outputs look like probabilities, but were stated to be logits, so that they went through a softmax or "
-    "sigmoid once more; if they are probabilities, give outputs='probabilities'"
-)
 _CHECKED_TOGETHER = 32  # batches whose labels are looked at in one go
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -87,6 +84,12 @@ class Gathered:
         self._notes = list(data.notes)
         self._begin = time.perf_counter()
 
+    def note_modes(self, training: tuple[str, ...]) -> None:
+        """Say which modules stay in *training* mode."""
+        if training:
+            more = f" and {len(training) - 3} more" if len(training) > 3 else ""
+            self._say(f"the model's eval() leaves {', '.join(training[:3])}{more} in training mode")
+
     def read(self, model: nn.Module, hasher: Digest | None, done: Callable[[int], object]) -> None:
         """Send every batch of the data through *model*; *done* is told how many samples each has."""
         forward, start, streamed = Forward(model, self._device), self._data.offset, isinstance(self._data, Stream)
@@ -99,11 +102,31 @@ class Gathered:
                     self._labels.append(batch.labels)
                 for rows, scores in pieces:
                     self._take(batch, rows, scores)
+                if start == self._data.offset and self._ranks is None:
+                    self._probe(forward, batch)
                 start += len(batch.labels)
                 done(len(batch.labels))
+        self._check_count(start - self._data.offset)
         if self._scores is not None:
             self._check_labels(self._scores.n_classes)
         self._notes += forward.notes
+
+    def _probe(self, forward: Forward, batch: Batch) -> None:
+        """Say of the first batch, which has been taken, if data or model give something else when asked again."""
+        found = [other_inputs(self._data, batch)]
+        if self._scores is not None:
+            found.append(other_outputs(forward.again, batch, self._scores.first))
+        for note in found:
+            if note is not None:
+                self._say(note)
+
+    def _check_count(self, came: int) -> None:
+        expected = self._data.n_samples
+        if expected is not None and came != expected:
+            self._say(
+                f"{came} of the data set's {expected} samples came out of the loader: they are numbered as they came, "
+                "and pictures of the worst mistakes are left out"
+            )
 
     def _take(self, batch: Batch, rows: slice, scores: torch.Tensor) -> None:
         if self._scores is None:
@@ -201,11 +224,10 @@ class Gathered:
             finished = scores.finish()
         if scores.task == "multilabel" and self._task == "auto":
             _refuse_one_hot(labels)
-        said = _SAID[scores.outputs] if self._outputs == "auto" else _DOUBTFUL if scores.doubtful else None
-        if said is not None:
-            self._notes.append(said)
-            if self._ranks is None or self._ranks.is_first:
-                _log.warning(said)
+        if self._outputs == "auto":
+            self._say(_SAID[scores.outputs])
+        if scores.doubt is not None:
+            self._say(scores.doubt)
         return Predictions(
             labels=labels,
             scores=finished,
@@ -216,6 +238,11 @@ class Gathered:
             loss=None if loss is None else average_of_some(loss),
             notes=tuple(self._notes),
         )
+
+    def _say(self, note: str) -> None:
+        self._notes.append(note)
+        if self._ranks is None or self._ranks.is_first:
+            _log.warning(note)
 
 
 def _refuse_one_hot(labels: Labels) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from inspect import signature
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,9 +20,10 @@ _finding = threading.Lock()
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[tuple[str, ...]]:
     """Put *model* in eval mode while the block runs; every submodule's mode and buffers are as before after it.
 
+    Given are the names of modules that stay in training mode all the same, as a `train` of the user's own wants it.
     A second thread with the same model waits: the first one would put its mode back in the middle of its own pass.
     """
     with _finding:
@@ -31,7 +33,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         buffers = _Buffers(model)
         _switch(model, training=False)
         try:
-            yield
+            yield tuple(name or type(module).__name__ for name, module in model.named_modules() if module.training)
         finally:
             if modes[0][1]:
                 _switch(model, training=True)
@@ -52,7 +54,8 @@ class _Buffers:
     def restore(self) -> None:
         """Put back what was replaced, and the numbers that were written to; a buffer that is new stays."""
         for module, name, held in self._places:
-            if module._buffers.get(name) is not held:
+            # A ScriptModule gives its buffers as new tensors each time, which share the numbers.
+            if not isinstance(module, torch.jit.ScriptModule) and module._buffers.get(name) is not held:
                 module._buffers[name] = held
         with torch.no_grad():
             for held, version, content in self._contents:
@@ -61,12 +64,22 @@ class _Buffers:
 
 
 def _switch(model: nn.Module, *, training: bool) -> None:
-    try:
-        model.train(training)
-    except NotImplementedError:
-        # A graph that torch.export made refuses to be switched, having no modes; the rest of the model may have them.
-        for module in model.modules():
-            module.training = training
+    if all(_takes_a_mode(kind) for kind in {type(module) for module in model.modules()}):
+        with suppress(NotImplementedError):  # a graph that torch.export made has no modes; the rest may have them
+            model.train(training)
+            return
+    for module in model.modules():
+        module.training = training
+
+
+def _takes_a_mode(kind: type[nn.Module]) -> bool:
+    """Say whether a class's `train` switches the mode: one of the user's may be a training."""
+    return kind.train is nn.Module.train or "mode" in signature(kind.train).parameters
+
+
+def without_ddp(model: nn.Module) -> nn.Module:
+    """Return what a DistributedDataParallel holds, which waits for no other process, or *model* itself."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -17,8 +17,18 @@ from mlflow_pt_eval.predict.activations import activate
 _BLOCK = 1 << 17
 # How far rounding may take probabilities above 1, and a row's sum from 1 (as far as scikit-learn's log_loss allows).
 _ABOVE, _SUM = 1e-6, float(np.sqrt(np.finfo(np.float32).eps))
+_KEPT = 32  # samples whose raw outputs are kept
 _MANY = 20  # numbers that are all in [0, 1] hardly by chance
-_NEARLY = 0.02  # where most rows' sums are so close to 1, all numbers being in [0, 1], they are hardly logits
+_SOME = 0.01  # of the rows: so many are not probabilities by chance
+_WAY = "outputs='logits' or outputs='probabilities' (--outputs) says what they are"
+_PROBABILITIES = (
+    "the model's outputs look like probabilities, but were stated to be logits, so that they went through a softmax or "
+    "sigmoid once more; if they are probabilities, give outputs='probabilities'"
+)
+_NEVER_POSITIVE = (
+    "none of the model's outputs is above 0, so that as logits they never speak for a label; if they are logarithms of "
+    "probabilities (logsigmoid), let the model return what stands inside the logarithm"
+)
 
 
 class NotFinite(BadInput):
@@ -34,7 +44,7 @@ class Scores:
 
     Softmax for classes, sigmoid for one logit (giving the columns 1 - p and p) and for multilabel; nothing for
     probabilities. With *outputs* "auto" they are probabilities only if every value is in [0, 1] and, for classes,
-    every row adds up to 1; that is known at the end.
+    every row adds up to 1; that is known at the end. What is neither throughout is refused.
     *dtype* is what the model computes in: of half precision, probabilities may add up to 1 less exactly. With *hold*
     everything stays raw until `finish`.
     Errors: BadInput with the sample's number and the value for NaN, infinities, and what is no probability.
@@ -57,7 +67,8 @@ class Scores:
         self._rows, self._hold = max(1, _BLOCK // self.columns), hold
         self._rounding = max(_SUM, torch.finfo(dtype).eps)
         self._filled = self._settled = 0
-        self.doubtful = False  # whether what was stated to be logits looks like probabilities
+        self.first = torch.empty(0, width)  # a few raw outputs, (n, K) or (n, 1), which are scores soon after
+        self.doubt: str | None = None  # what has to be said of outputs that hardly are what they are taken for
 
     @property
     def outputs(self) -> Outputs:
@@ -82,6 +93,8 @@ class Scores:
         if end > self._array.shape[0]:
             self._grow(end)
         self._raw[self._filled : end].copy_(scores)
+        if not self._filled:
+            self.first = self._raw[: min(end, _KEPT)].clone()
         self._filled = end
         if end - self._settled >= self._rows and not self._hold:
             self._settle_whole_blocks()
@@ -95,7 +108,11 @@ class Scores:
         self._settle_whole_blocks()
         if self._filled > self._settled:
             self._settle(self._filled)
-        if self.outputs == "probabilities" and self.width == 1:
+        if self.outputs == "logits" and (self.width == 1 or self.task == "multilabel"):
+            scores = self._raw[: self._filled]
+            if scores.numel() >= _MANY and scores.max() <= 0.5:
+                self.doubt = _NEVER_POSITIVE
+        elif self.outputs == "probabilities" and self.width == 1:
             torch.sub(1.0, self._array[:, 1], out=self._array[:, 0])
         elif self.outputs == "probabilities" and self._rounding > _SUM and self.task != "multilabel":
             self._add_up_to_one()
@@ -132,10 +149,15 @@ class Scores:
         if not np.isfinite(squares) and (bad := ~raw.isfinite()).any():
             message, sample = self._complaint(bad, begin, "every output must be finite")
             raise NotFinite(message, sample)
-        if self._known == "logits" and not begin:
-            self.doubtful = self._look_like_probabilities(raw)
+        if self._known == "logits" and not begin and self._look_like_probabilities(raw):
+            self.doubt = _PROBABILITIES
         if self._known != "logits" and not self._could_be_probabilities(raw, begin):
-            self._known, begin = "logits", 0
+            if begin:
+                raise BadInput(
+                    f"the model's outputs for samples 0 to {begin - 1} could be probabilities, those of the next "
+                    f"{end - begin} cannot: {_WAY}."
+                )
+            self._known = "logits"
         if self._known == "logits":
             for start in range(begin, end, self._rows):
                 rows = slice(start, min(end, start + self._rows))
@@ -156,20 +178,33 @@ class Scores:
             if self._known == "probabilities":
                 rule = "probabilities are in [0, 1]; for logits, give outputs='logits'"
                 raise BadInput(self._complaint(outside, start, rule)[0])
+            self._refuse_mixed(raw, outside, start)
             return False
         if self.task == "multilabel" or self.width == 1:
             return True
         sums = raw.sum(1)
-        off = (sums - 1).abs()
-        if not (off > self._rounding).any():
+        off = (sums - 1).abs() > self._rounding
+        if not off.any():
             return True
-        if self._known == "probabilities" or (off > _NEARLY).double().mean() < 0.5:
-            row = int((off > self._rounding).nonzero()[0])
+        if self._known == "probabilities" or (raw.numel() >= _MANY and raw.any()):
+            row = int(off.nonzero()[0])
             raise BadInput(
                 f"the model's outputs for sample {start + row} are all in [0, 1], but add up to {float(sums[row]):g}: "
-                "probabilities add up to 1; for logits, give outputs='logits' (--outputs logits)."
+                "probabilities of classes add up to 1, a sigmoid for each does not; for logits, give outputs='logits' "
+                "(--outputs logits)."
             )
         return False
+
+    def _refuse_mixed(self, raw: torch.Tensor, outside: torch.Tensor, start: int) -> None:
+        """Refuse outputs of which only some samples' are probabilities: no one reading of them all is right."""
+        if self.task == "multilabel" or self.width == 1:
+            return
+        good = ((raw.sum(1) - 1).abs() <= self._rounding) & ~outside.any(1)
+        if int(good.sum()) >= max(_MANY, _SOME * len(raw)):
+            one, other = (start + int(rows.nonzero()[0]) for rows in (good, ~good))
+            raise BadInput(
+                f"the model's outputs are probabilities for sample {one}, but not for sample {other}: {_WAY}."
+            )
 
     def _complaint(self, bad: torch.Tensor, start: int, rule: str) -> tuple[str, int]:
         """Return what to say of the first output that is *bad*, and its sample."""

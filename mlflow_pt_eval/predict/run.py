@@ -21,7 +21,7 @@ from mlflow_pt_eval.names import Outputs, Task
 from mlflow_pt_eval.predict.gathering import Gathered, Predictions
 from mlflow_pt_eval.predict.guard import seldom_collecting, untouched
 from mlflow_pt_eval.predict.loss import Criterion
-from mlflow_pt_eval.predict.model import choose_device, evaluating
+from mlflow_pt_eval.predict.model import choose_device, evaluating, without_ddp
 from mlflow_pt_eval.predict.ranks import Ranks, agreed
 
 Progress = bool | Literal["auto"]
@@ -60,6 +60,7 @@ def predict(
     """
     _check_choices(task, outputs)
     ranks = Ranks.current() if distributed else None
+    model = without_ddp(model)
     with agreed(ranks):
         data = data if isinstance(data, Arrays | Stream) else load_data(data, batch_size=batch_size)
         mine = data if ranks is None else share(data, ranks.rank, ranks.size)
@@ -70,7 +71,7 @@ def predict(
             done = stack.enter_context(_bar(mine.n_samples, progress))
             hasher = stack.enter_context(digesting()) if digest and ranks is None else None
             stack.enter_context(untouched(mine.loader if isinstance(mine, Stream) else None))
-            stack.enter_context(evaluating(model))
+            gathered.note_modes(stack.enter_context(evaluating(model)))
             stack.enter_context(seldom_collecting())
             gathered.read(model, hasher, done)
             hashed = None if hasher is None else hasher.hexdigest()

@@ -533,6 +533,15 @@ def test_a_multilabel_calibration_is_of_the_labels() -> None:
     assert "confident" not in said
 
 
+def test_a_label_that_is_nowhere_has_no_shares() -> None:
+    """As an absent class has none: 0 % would say that the model finds none of them."""
+    whole = multilabel(3)
+    absent = replace(whole, confusion=np.array([*whole.confusion[:2], [[300, 0], [0, 0]]]))
+    said = said_in(figures.confusion_matrix(absent, normalize=True)).splitlines()
+    assert said.count("–") == 2
+    assert "100 %" in said
+
+
 def test_a_large_multilabel_confusion_shows_the_labels_with_the_lowest_f1() -> None:
     """Of 60 labels 20 are shown, and the title says which."""
     figure = figures.confusion_matrix(multilabel(60))

@@ -25,6 +25,7 @@ from mlflow_pt_eval.figures.style import (
     place,
     say,
     sheet,
+    widest,
 )
 from mlflow_pt_eval.metrics.result import CalibrationBins, Evaluation, Floats
 from mlflow_pt_eval.wording import compact, percent, score
@@ -140,7 +141,7 @@ def _histogram(ax: Axes, bins: CalibrationBins, words: Words) -> None:
     ax.bar(bins.edges[:-1], bins.count / most, np.diff(bins.edges), **look)
     ax.set(xlim=(-0.01, 1.01), ylim=(0, 1.08))
     scales(ax, {}, {0: "0", 1: compact(most)}, grid=False)
-    axis_names(ax, "", words.counted, below=0, beside=32)
+    axis_names(ax, "", words.counted, below=0, beside=max(32, widest([compact(most)], 9) + 12))
 
 
 def _write(figure: Figure, evaluation: Evaluation, bins: CalibrationBins, words: Words) -> None:

@@ -76,5 +76,6 @@ def _cells(counts: npt.NDArray[np.int64], normalize: bool) -> tuple[list[str], t
     shares = tint.shares(counts)
     paint = tint.paint(shares if normalize else counts, CORRECT, normalize=normalize, scale=np.sqrt)
     if normalize:
-        return [f"{percent(share)} %" for share in shares.ravel().tolist()], paint
+        rows = zip(shares.tolist(), counts.sum(axis=1).tolist(), strict=True)
+        return [f"{percent(share)} %" if support else "–" for row, support in rows for share in row], paint
     return [f"{n:,}" if n < 1_000_000 else compact(n) for n in counts.ravel().tolist()], paint

@@ -121,7 +121,7 @@ def draw_classes(
 
 def _missing(count: int, what: str) -> str:
     """Say how many have no curve: classes that are absent, or labels that are nowhere or everywhere."""
-    return f"{count:,} absent" if what == "classes" else f"{count:,} {what} undefined"
+    return f"{count:,} absent" if what == "classes" else f"{count:,} of the {what} undefined"
 
 
 def spread(order: Sequence[int], limit: int = BUNDLE) -> list[int]:

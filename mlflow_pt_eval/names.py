@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Final, Literal
 
 from mlflow_pt_eval.errors import BadInput, PathEscape
@@ -27,6 +28,8 @@ KIND_ADOPTION: Final = "adoption"
 # training run
 TAG_RESUMABLE: Final = "pt_eval.resumable"
 TAG_LATEST_CHECKPOINT: Final = "pt_eval.latest_checkpoint"
+TAG_RUN_NAME: Final = "pt_eval.run_name"  # where the run, the caller's, keeps another name
+TAG_MONITORS: Final = "pt_eval.monitors"  # whose best epochs are kept: JSON, [[metric, mode], …]
 TAG_INTERRUPTED: Final = "pt_eval.interrupted"
 TAG_ATTEMPT: Final = "pt_eval.attempt"
 TAG_ATTEMPTS: Final = "pt_eval.attempts"
@@ -169,6 +172,7 @@ def is_of_another(file: str) -> bool:
 _METRIC_KEY = re.compile(r"[\w\-. :/]{1,250}")
 _REGISTRY_NAME = re.compile(r"[^/:]{1,250}")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_VERSION_WITH_V = re.compile(r"v\d+", re.IGNORECASE)
 _RESERVED_ALIAS = re.compile(r"latest|v\d+", re.IGNORECASE)
 # '#' and '?' end a URL's path, '%' starts an escape, the rest no file system shares.
 _UNSAFE_IN_ARTIFACT = re.compile(r"[^\w\-. =+]")
@@ -186,7 +190,7 @@ def check_metric_key(key: str) -> str:
 
 def check_split(split: str) -> str:
     """Return *split* if it can stand in front of every metric of an evaluation; BadInput otherwise."""
-    if not split or not _is_metric_key(f"{split}_{LONGEST_METRIC}"):
+    if not isinstance(split, str) or not split or not _is_metric_key(f"{split}_{LONGEST_METRIC}"):
         raise BadInput(
             f"split is {split!r}, which cannot stand in front of a metric's key: use letters, digits, '_', '-', '.', "
             f"' ', ':' and '/', at most {249 - len(LONGEST_METRIC)} of them, and no path such as '/a' or '../a'."
@@ -202,19 +206,37 @@ def _is_metric_key(key: str) -> bool:
 
 def check_model_name(name: str) -> str:
     """Return *name* if a registered model can be called so; BadInput otherwise."""
-    if not _REGISTRY_NAME.fullmatch(name) or name in {".", ".."} or name != name.strip():
+    if not isinstance(name, str) or not _REGISTRY_NAME.fullmatch(name) or name in {".", ".."} or name != name.strip():
         raise BadInput(f"{name!r} cannot name a registered model: it must not be empty and must not hold '/' or ':'.")
     return name
 
 
 def check_alias(alias: str) -> str:
-    """Return *alias* if MLflow's registry takes it; BadInput otherwise."""
-    if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
+    """Return *alias* if MLflow's registry takes it and nobody takes it for a version; BadInput otherwise."""
+    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
         raise BadInput(
             f"{alias!r} cannot be an alias: use letters, digits, '_' and '-'; "
             "'latest' and 'v' with a number are reserved by MLflow."
         )
+    if alias.isdecimal():  # MLflow takes it, but in `promote NAME 3` it is the version
+        raise BadInput(f"{alias!r} cannot be an alias: it is a version's number; use a word, such as 'champion'.")
     return alias
+
+
+def version_or_alias(given: object) -> str:
+    """Return what names a version as a text: a number, 'latest', or an alias, of digits alone with '@' in front.
+
+    >>> version_or_alias(2), version_or_alias("@champion"), version_or_alias("@2")
+    ('2', 'champion', '@2')
+    """
+    is_number = isinstance(given, Integral) and not isinstance(given, bool) and int(given) >= 0
+    text = str(given) if is_number or isinstance(given, str) else ""
+    name = text.removeprefix("@")
+    if _VERSION_WITH_V.fullmatch(name):
+        raise BadInput(f"{given!r} names no version: write {name[1:]}, the number alone.")
+    if not _ALIAS.fullmatch(name):
+        raise BadInput(f"{given!r} names no version: give its number, such as 2, or an alias, such as 'champion'.")
+    return text if name.isdecimal() else name
 
 
 def artifact_name(text: str) -> str:

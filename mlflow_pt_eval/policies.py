@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mlflow_pt_eval.errors import BadInput, MetricNotLogged
 from mlflow_pt_eval.names import CheckpointName, Mode
@@ -21,10 +23,26 @@ def check_mode(owner: str, mode: str) -> None:
         raise BadInput(f"{owner} got mode={mode!r}; it is 'max' (larger is better) or 'min' (smaller is better).")
 
 
-def check_whole(owner: str, name: str, value: object, least: int = 1) -> None:
-    """Raise BadInput unless *value* is a whole number of at least *least*."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def check_whole(owner: str, name: str, value: Any, least: int = 1) -> int:
+    """Return *value*, such as NumPy's integers, too, as an int; BadInput unless it is whole and at least *least*."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
         raise BadInput(f"{owner} got {name}={value!r}; it is a whole number of at least {least}.")
+    return number
+
+
+def is_finite(value: object) -> bool:
+    """Say whether *value* is a real number, and a finite one."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_monitor(owner: str, monitor: object) -> None:
+    """Raise BadInput unless *monitor* is a metric's key."""
+    if not isinstance(monitor, str):
+        raise BadInput(f"{owner} got monitor={monitor!r}; it is the key of a metric, such as 'val_loss'.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +67,13 @@ class ModelCheckpoint:
 
     def __post_init__(self) -> None:
         check_mode("ModelCheckpoint", self.mode)
+        if self.monitor is not None:
+            check_monitor("ModelCheckpoint", self.monitor)
         check_whole("ModelCheckpoint", "every_n_epochs", self.every_n_epochs)
         check_whole("ModelCheckpoint", "save_top_k", self.save_top_k, least=-1)
         if self.every_n_steps is not None:
             check_whole("ModelCheckpoint", "every_n_steps", self.every_n_steps)
-        if self.every_seconds is not None and not (math.isfinite(self.every_seconds) and self.every_seconds > 0):
+        if self.every_seconds is not None and not (is_finite(self.every_seconds) and self.every_seconds > 0):
             raise BadInput(
                 f"ModelCheckpoint got every_seconds={self.every_seconds!r}; it is a time above 0 in seconds."
             )
@@ -106,8 +126,9 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         check_mode("EarlyStopping", self.mode)
+        check_monitor("EarlyStopping", self.monitor)
         check_whole("EarlyStopping", "patience", self.patience)
-        if not (math.isfinite(self.min_delta) and self.min_delta >= 0):
+        if not (is_finite(self.min_delta) and self.min_delta >= 0):
             raise BadInput(f"EarlyStopping got min_delta={self.min_delta!r}; it is a finite number of at least 0.")
 
     def should_stop(self, history: History) -> str | None:
@@ -145,11 +166,28 @@ def to_keep(
 ) -> set[CheckpointName]:
     """Return which of the stored checkpoints stay: what any policy keeps, what is pinned, and the newest two.
 
-    A partial checkpoint is only ever a place to go on from: the newest two count it, nothing else keeps it.
+    A better epoch that is not stored, or not yet, takes nothing away: until it is, the best of the stored ones stays.
     """
-    epochs = set(pinned_epochs).union(*(policy.keep(history) for policy in policies))
-    newest = sorted(stored)[-NEWEST_KEPT:]
-    return {name for name in stored if name in newest or (name.complete and name.epoch in epochs)}
+    held = stored_part(history, stored)
+    epochs = set(pinned_epochs).union(*(policy.keep(held) for policy in policies))
+    going_on = newest(stored)
+    return {name for name in stored if name in going_on or (name.complete and name.epoch in epochs)}
+
+
+def stored_part(history: History, stored: Collection[CheckpointName]) -> History:
+    """Return the epochs of *history* whose end is stored."""
+    held = {name.epoch for name in stored if name.complete}
+    return History(tuple(record for record in history if record.epoch in held))
+
+
+def newest(stored: Collection[CheckpointName], count: int = NEWEST_KEPT) -> set[CheckpointName]:
+    """Return what a resume may need: the newest *count* complete checkpoints, and the partial ones after them.
+
+    Of those at most *count*, too. A partial one that is older than a finished epoch's is never gone on from.
+    """
+    complete = sorted(name for name in stored if name.complete)[-count:]
+    partial = sorted(name for name in stored if not name.complete and not any(name < end for end in complete))
+    return {*complete, *partial[-count:]}
 
 
 def missing_monitors(history: History, monitors: Iterable[tuple[str, str]]) -> list[str]:

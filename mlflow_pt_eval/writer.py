@@ -56,6 +56,12 @@ class Writer:
         """Why the last pump could not send, or None."""
         return self._outage
 
+    @property
+    def is_free(self) -> bool:
+        """Whether no job uses the kept buffer, or is about to."""
+        with self._changed:
+            return self._is_free()
+
     def make_room(self, *, wait: bool) -> tuple[bool, str | None]:
         """Get the kept buffer free for a new job: (whether it is, the label of the job that was replaced for it).
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
 import mlflow
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import mlflow_pt_eval as mpe
 from mlflow_pt_eval.errors import BadInput, PtEvalError
+from mlflow_pt_eval.training.recorder import Recorder
 
 pytestmark = pytest.mark.usefixtures("tracking")
 DATA = TensorDataset(torch.randn(40, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3)
@@ -97,6 +99,30 @@ def test_two_loops_over_epochs(cut, own):
                     ):
                         training.step(run, batch, (epoch, number % 5))
                 torch.rand(1)
+
+    whole_and_resumed(loop, cut)
+
+
+@pytest.mark.parametrize("cut", [(1, 0), (2, 3)])
+def test_two_loaders_that_advance_together(cut):
+    """An object that begins anew and holds them in `loaders`; a zip itself could not be resumed in its middle."""
+
+    class Together:
+        def __init__(self, *loaders):
+            self.loaders = loaders
+
+        def __iter__(self):
+            return zip(*self.loaders, strict=True)
+
+    def loader(seed):
+        return DataLoader(DATA, 8, shuffle=True, generator=torch.Generator().manual_seed(seed))
+
+    def loop(training):
+        together = Together(loader(3), loader(4))
+        with training.open(every=2) as run:
+            for epoch in run.epochs(4):
+                for number, ((one, labels), (other, _)) in enumerate(run.batches(together)):
+                    training.step(run, (one + other, labels), (epoch, number))
 
     whole_and_resumed(loop, cut)
 
@@ -182,10 +208,10 @@ class Failing:
 
 @pytest.mark.parametrize("how", ["policy", "call"])
 def test_a_stop_is_not_forgotten_if_the_end_is_cut(how):
-    """Only the end is left; a run that came to its end may still be extended."""
+    """Only the end is left; a run that a call has brought to its end may still be extended."""
 
-    def loop(training, *, fails=False, asks=True):
-        policy = [mpe.EarlyStopping(monitor="loss", mode="min", patience=1)] if how == "policy" else []
+    def loop(training, *, fails=False, asks=True, patience=1):
+        policy = [mpe.EarlyStopping(monitor="loss", mode="min", patience=patience)] if how == "policy" else []
         with training.open(*policy, Failing(fails=fails)) as run:
             for epoch in run.epochs(5):
                 run.log(loss=float(epoch))
@@ -200,9 +226,45 @@ def test_a_stop_is_not_forgotten_if_the_end_is_cut(how):
     assert loop(second) == len(first.run.history) == 2
     assert second.run.stop_reason == first.run.stop_reason
     third = Training(resume=first.run.run_id)
-    assert loop(third, asks=False) > 2
+    assert loop(third, asks=False, patience=3) == (4 if how == "policy" else 5)
     tags = mlflow.MlflowClient().get_run(first.run.run_id).data.tags
     assert ("pt_eval.stop_reason" in tags) == (how == "policy")
+
+
+def test_a_finished_run_that_had_stopped_early_stays_so(caplog):
+    """It ends at once and says why; with more patience, or none asked for, it goes on."""
+
+    def loop(resume, *policies):
+        training = Training(resume=resume)
+        with training.open(*policies) as run:
+            for epoch in run.epochs(6):
+                run.log(loss=float(epoch))
+        return run
+
+    def stopping(patience):
+        return mpe.EarlyStopping(monitor="loss", mode="min", patience=patience)
+
+    first = loop(None, stopping(2))
+    again = loop(first.run_id, stopping(2))
+    assert len(again.history) == len(first.history) == 3
+    assert again.stop_reason == first.stop_reason
+    assert f"the run {first.run_id} had stopped early: {first.stop_reason}; to go on, give" in caplog.text
+    run = mlflow.get_run(first.run_id)
+    assert (run.info.status, run.data.tags["pt_eval.stop_reason"]) == ("FINISHED", first.stop_reason)
+    assert len(loop(first.run_id, stopping(4)).history) == 5
+    assert len(loop(first.run_id).history) == 6
+
+
+def test_seconds_between_checkpoints_count_over_epochs(monkeypatch):
+    """Also where each epoch is shorter than they are."""
+    saved, save = [], Recorder.save
+    monkeypatch.setattr(Recorder, "save", lambda self, made, **how: saved.append(made.name) or save(self, made, **how))
+    policy = mpe.ModelCheckpoint(every_n_epochs=100, every_seconds=0.2, when_busy="wait")
+    with mpe.TrainingRun({"model": nn.Linear(2, 2)}, callbacks=[policy], progress=False) as run:
+        for _ in run.epochs(8):
+            for _ in run.batches(range(4)):
+                time.sleep(0.02)
+    assert any(not name.complete for name in saved)
 
 
 def test_loaders_of_an_epochs_second_loop_are_let_go():

@@ -8,7 +8,7 @@ import pytest
 
 from mlflow_pt_eval.errors import BadInput, MetricNotLogged
 from mlflow_pt_eval.names import CheckpointName
-from mlflow_pt_eval.policies import EarlyStopping, ModelCheckpoint, require_monitors, to_keep
+from mlflow_pt_eval.policies import EarlyStopping, ModelCheckpoint, newest, require_monitors, to_keep
 from mlflow_pt_eval.records import History
 
 NAN = math.nan
@@ -96,10 +96,27 @@ def test_retention_keeps_the_union_of_all_policies_and_the_newest_two(history):
 
 
 def test_retention_never_keeps_old_partial_checkpoints(history):
-    """One in the middle of an epoch is kept only while it is among the newest two."""
+    """One in the middle of an epoch is kept only while no later epoch's end is stored."""
     stored = names(0, 1, partial=[1, 2])
     kept = to_keep([ModelCheckpoint(save_top_k=-1)], history(val_accuracy=[0.1, 0.2]), stored)
     assert kept == names(0, 1, partial=[2])
+
+
+def test_partial_checkpoints_do_not_crowd_out_the_two_complete_ones(history):
+    """A resume that finds the newest epoch damaged goes on from the one before, not from nothing."""
+    policies, known = [ModelCheckpoint()], history(val_accuracy=[0.1, 0.2])
+    assert to_keep(policies, known, names(0, 1, partial=[1])) == names(0, 1)
+    steps = {CheckpointName(epoch=2, step=step, complete=False) for step in (21, 22, 23)}
+    kept = to_keep(policies, known, {*names(0, 1), *steps})
+    assert kept == {*names(0, 1), *(name for name in steps if name.step > 21)}
+    assert newest(steps) == kept - names(0, 1)  # within the first epoch
+
+
+def test_a_better_epoch_that_is_not_stored_takes_nothing_away(history):
+    """It may have been skipped, or is just being written: the best that is there stays until it is."""
+    policies, known = [ModelCheckpoint(**ACC)], history(val_accuracy=[0.8, 0.1, 0.2, 0.9])
+    assert to_keep(policies, known, names(0, 1, 2)) == names(0, 1, 2)
+    assert to_keep(policies, known, names(0, 1, 2, 3)) == names(2, 3)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +127,14 @@ def test_retention_never_keeps_old_partial_checkpoints(history):
         lambda: ModelCheckpoint(every_n_epochs=True),
         lambda: ModelCheckpoint(every_n_steps=1.5),
         lambda: ModelCheckpoint(every_seconds=NAN),
+        lambda: ModelCheckpoint(every_seconds="600"),
+        lambda: ModelCheckpoint(monitor=5),
         lambda: ModelCheckpoint(save_top_k=-2),
         lambda: ModelCheckpoint(when_busy="drop"),
         lambda: EarlyStopping(monitor="a", mode="max", patience=0),
         lambda: EarlyStopping(monitor="a", mode="max", patience=1, min_delta=-0.1),
+        lambda: EarlyStopping(monitor="a", mode="max", patience=1, min_delta="0.1"),
+        lambda: EarlyStopping(monitor=None, mode="max", patience=1),
     ],
 )
 def test_a_typo_fails_when_the_policy_is_made(make):

@@ -44,6 +44,19 @@ class Shuffled(Sampler):
         return iter(self.rng.permutation(10).tolist())
 
 
+class Together:
+    """Two loaders that advance together, as `zip`, but begin anew."""
+
+    def __init__(self, *loaders):
+        self.loaders = loaders
+
+    def __iter__(self):
+        return zip(*self.loaders, strict=True)
+
+    def __len__(self):
+        return min(map(len, self.loaders))
+
+
 def loader(dataset=DATA):
     """Return a loader with a generator of its own."""
     return DataLoader(dataset, shuffle=True, generator=torch.Generator().manual_seed(1))
@@ -58,6 +71,7 @@ FOUND = [
         {"batch_sampler.sampler.generator"},
     ),
     (DataLoader(DATA, sampler=Shuffled()), {"sampler.rng"}),
+    (Together(loader(), loader()), {"loaders.0.generator", "loaders.1.generator"}),
     (
         DataLoader(Augmented(0)),
         {"dataset.rng", "dataset.old", "dataset.transforms.0.python", "dataset.transforms.1.python"},

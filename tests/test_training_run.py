@@ -166,10 +166,10 @@ def test_leaving_the_loop_by_break_is_said(caplog):
     net = model()
     with mpe.TrainingRun({"model": net}) as run:
         for epoch in run.epochs(5):
-            run.log(x=epoch)
             if epoch == 1:
                 break
-    assert "end a training with run.stop(reason)" in caplog.text
+            run.log(x=epoch)
+    assert "End a training with run.stop(reason)" in caplog.text
     assert len(run.history) == 1
 
 

@@ -19,7 +19,7 @@ _KINDS = (torch.Generator, np.random.Generator, np.random.RandomState, random.Ra
 _PARTS = frozenset(
     {"sampler", "batch_sampler", "dataset", "datasets", "data_source", "collate_fn"}
     | {"transform", "target_transform", "transforms"}
-    | {"loader", "dataloader", "data_loader", "iterable"}
+    | {"loader", "dataloader", "data_loader", "iterable", "loaders", "dataloaders", "data_loaders", "iterables"}
 )
 
 

@@ -70,6 +70,9 @@ def is_stateful(part: object) -> bool:
 
 def check_state(state: Mapping[str, Stateful]) -> None:
     """Raise BadInput unless *state* maps names, `model` among them, to objects with a state."""
+    if not isinstance(state, Mapping):
+        what = "None" if state is None else f"a {type(state).__name__}"
+        raise BadInput(f"state is {what}; it is a mapping of names: {{'model': model, 'optimizer': optimizer}}.")
     if "model" not in state:
         raise BadInput(f"state must have the key 'model'; it has: {', '.join(map(str, state)) or 'nothing'}.")
     for key, part in state.items():

@@ -43,10 +43,10 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in params.items():
         name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{name}."))
-        else:
-            flat[_checked(name)] = _text(name, value)
+        more = flatten(value, f"{name}.") if isinstance(value, Mapping) else {_checked(name): _text(name, value)}
+        if both := sorted(flat.keys() & more.keys()):
+            raise BadInput(f"two params come to the key {both[0]!r}, since nested keys are joined by dots: rename one.")
+        flat |= more
     return flat
 
 

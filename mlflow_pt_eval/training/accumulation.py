@@ -20,6 +20,7 @@ class Accumulation:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
+        self.updates = 0  # steps that optimizers have done
         self._optimizers: list[Optimizer] = []
         self._hooks: list[Any] = []
         self._waits = self._says = True
@@ -33,6 +34,7 @@ class Accumulation:
         self._hooks = [each.register_step_post_hook(self._note) for each in self._optimizers]
 
     def _note(self, *_: Any) -> None:
+        self.updates += 1
         self._stepped_in = self._progress.step
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,13 +12,24 @@ from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.inputs import check_example
-from mlflow_pt_eval.names import CHALLENGER, VAL_ACCURACY, CheckpointName, Mode, Outputs, check_alias, check_model_name
+from mlflow_pt_eval.names import (
+    CHALLENGER,
+    TAG_MONITORS,
+    VAL_ACCURACY,
+    CheckpointName,
+    Mode,
+    Outputs,
+    check_alias,
+    check_model_name,
+)
 from mlflow_pt_eval.policies import (
     EarlyStopping,
     ModelCheckpoint,
     check_mode,
+    check_monitor,
     missing_monitors,
     require_monitors,
+    stored_part,
     to_keep,
 )
 from mlflow_pt_eval.records import EpochRecord, History
@@ -70,6 +82,7 @@ class RegisterBest:
         check_model_name(self.name)
         check_alias(self.alias)
         check_mode("RegisterBest", self.mode)
+        check_monitor("RegisterBest", self.monitor)
         if self.outputs not in ("logits", "probabilities"):
             raise BadInput(f"RegisterBest got outputs={self.outputs!r}; it is 'logits' or 'probabilities'.")
         if self.class_names is not None:
@@ -122,7 +135,8 @@ class Plan:
 
     def keep(self, history: History, stored: Collection[CheckpointName]) -> set[CheckpointName]:
         """Return which stored checkpoints stay."""
-        pinned = {best.epoch for r in self.registering if (best := r.best(history)) is not None}
+        held = stored_part(history, stored)
+        pinned = {best.epoch for r in self.registering if (best := r.best(held)) is not None}
         return to_keep(self.checkpoints, history, stored, pinned)
 
     def monitors(self) -> Iterator[tuple[str, str]]:
@@ -131,6 +145,12 @@ class Plan:
         for callback in [*monitoring, *self.registering]:
             if callback.monitor is not None:
                 yield type(callback).__name__, callback.monitor
+
+    def tags(self) -> dict[str, str]:
+        """Return the tag that notes whose best epochs are kept, for when the checkpoints are pruned."""
+        keeping: list[ModelCheckpoint | RegisterBest] = [*self.checkpoints, *self.registering]
+        monitors = sorted({(c.monitor, c.mode) for c in keeping if c.monitor is not None})
+        return {TAG_MONITORS: json.dumps(monitors)}
 
     def warn_of_missing(self, history: History) -> None:
         """Warn once for each monitored key that the first epoch did not log."""

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from mlflow_pt_eval.distributed import Ranks
 from mlflow_pt_eval.names import CheckpointName, shard_file
-from mlflow_pt_eval.state import Stateful, capture_norms, capture_rng, capture_state, take_shard, tree_bytes
+from mlflow_pt_eval.state import (
+    Buffers,
+    Flags,
+    Stateful,
+    capture_flags,
+    capture_norms,
+    capture_rng,
+    capture_state,
+    other_flags,
+    take_shard,
+    tree_bytes,
+)
 from mlflow_pt_eval.training.batches import Batches
 from mlflow_pt_eval.training.payload import Contribution, Snapshot
 from mlflow_pt_eval.training.progress import Progress
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a training was when its loop over epochs was left; all of it owned."""
+
+    state: dict[str, Any]
+    rng: dict[str, Any]
+    flags: Flags
+    position: dict[str, Any] | None
 
 
 class Captures:
@@ -21,6 +44,8 @@ class Captures:
         self.rng: dict[str, Any] | None = None  # at the boundary between two epochs
         self.epoch_rng: dict[str, Any] | None = None  # when the epoch began
         self.sharded = False  # whether each process holds its own part of the state
+        self.began: Flags | None = None  # what the script had set of its modules when the training was opened
+        self._left: Left | None = None
         self._state, self._progress, self._batches = state, progress, batches
 
     def begin_epoch(self) -> None:
@@ -32,6 +57,24 @@ class Captures:
         progress = self._progress
         epoch = progress.history[-1].epoch if complete else progress.epoch
         return CheckpointName(epoch=epoch, step=progress.step, complete=complete)
+
+    def leave(self) -> Left:
+        """Return a copy of the state as it is now."""
+        state = Buffers().copy(capture_state(self._state))
+        return Left(state, capture_rng(), capture_flags(self._state), self._batches.position())
+
+    @contextmanager
+    def standing_for(self, left: Left | None) -> Iterator[None]:
+        """Have *left* (None: nothing) stand for the live objects, which may have changed since."""
+        self._left = left
+        try:
+            yield
+        finally:
+            self._left = None
+
+    def end_epoch(self) -> None:
+        """Note the random states of an epoch's end."""
+        self.rng = capture_rng() if self._left is None else self._left.rng
 
     def share(self) -> bytes:
         """Return what this process adds to rank 0's state."""
@@ -67,7 +110,9 @@ class Captures:
 
         *ended*: the shares of the other processes are those from the end of their batches.
         """
-        progress, name = self._progress, self.name(complete=complete)
+        progress, name, left = self._progress, self.name(complete=complete), self._left
+        flags = capture_flags(self._state) if left is None else left.flags
+        position = self._batches.position() if left is None else left.position
         account = {
             "epoch": name.epoch,
             "step": progress.step,
@@ -76,12 +121,14 @@ class Captures:
             "progress": {
                 **progress.state(),
                 "complete": complete,
+                "flags": flags,
+                "flags_began": other_flags(self.began or flags, than=flags),
                 # One entry a rank, like `rng`.
-                "ranks": [{"position": self._batches.position(), "epoch_rng": self.epoch_rng}],
+                "ranks": [{"position": position, "epoch_rng": self.epoch_rng}],
             },
         }
         collect = partial(ranks.collect, str(name), epoch=name.epoch, ended=ended, late=self.sharded)
-        state, shard = capture_state(self._state), None
+        state, shard = capture_state(self._state) if left is None else left.state, None
         if self.sharded:
             state, shard = take_shard(state)
         return Snapshot(name, account, state, progress.history, collect if ranks.several else None, shard)

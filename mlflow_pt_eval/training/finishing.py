@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.distributed import Ranks
 from mlflow_pt_eval.errors import Interrupted, RankFailed
@@ -20,21 +20,20 @@ from mlflow_pt_eval.training.opening import Opening, close_attempt
 from mlflow_pt_eval.training.recorder import Recorder
 from mlflow_pt_eval.training.session import Session
 
+if TYPE_CHECKING:
+    from mlflow_pt_eval.training.run import TrainingRun
+
 _WAIT_AT_END = 60.0  # seconds for what is still to be sent; at a clean end only while the store is away
 _LEAST_WAIT = 5.0  # the same, when a signal's grace is nearly over
 _log = logging.getLogger("mlflow_pt_eval")
 
 
-def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
+def end_clean(session: Session, run: TrainingRun) -> None:
     """End a training that came to its end by itself; whatever still fails makes the run FAILED."""
     try:
+        session.finish_left(run, ends=True)
         if session.progress.epoch_open:
-            _log.warning(
-                "the loop was left inside epoch %d, which is not saved; end a training with run.stop(reason)",
-                session.progress.epoch,
-            )
-            for key, value in session.progress.logged_so_far().items():
-                session.voice.point(key, value, session.progress.epoch)
+            _give_up_epoch(session)
         elif not session.progress.history and session.progress.step:
             _log.warning(
                 "the training had %d steps, but no epoch: nothing was saved; the loop over its epochs has to be "
@@ -42,7 +41,7 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
                 session.progress.step,
             )
         session.plan.require(session.progress.history)
-        on_train_end()
+        session.plan.call("on_train_end", run)
         if session.contributor is not None:
             session.contributor.settle()
         session.ranks.meet("the end of the training", None, lambda _: None)
@@ -69,6 +68,25 @@ def end_clean(session: Session, on_train_end: Callable[[], None]) -> None:
         session.ranks.leave(in_one_line(error), None)
         raise
     session.ranks.finish(session.registered_version)
+
+
+def _give_up_epoch(session: Session) -> None:
+    """Log what the epoch had logged that the loop was left in, and save the one before it, as far as it is at hand."""
+    progress = session.progress
+    for key, value in progress.logged_so_far().items():
+        session.voice.point(key, value, progress.epoch)
+    if not session.ranks.is_first:
+        return
+    session.recorder.save_held()
+    newest = session.recorder.newest
+    saved = -1 if newest is None else newest.epoch - (not newest.complete)
+    lost = [record.epoch for record in progress.history if record.epoch > saved]
+    _log.warning(
+        "the loop was left by break inside epoch %d, which is not saved: %s%s. End a training with run.stop(reason)",
+        progress.epoch,
+        "there is no checkpoint" if newest is None else f"the newest checkpoint is {newest}",
+        f", and of epochs {lost[0]} to {lost[-1]} there are the metrics only" if lost else "",
+    )
 
 
 def among(ranks: Ranks, ending: Ending) -> Ending:

@@ -28,6 +28,7 @@ from mlflow_pt_eval.tracking.attempts import Attempt
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint, load_newest
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints, newest_first
 from mlflow_pt_eval.tracking.outbox import LOCK_FILE, Outbox, let_go, staging_folder
+from mlflow_pt_eval.tracking.run_names import experiments_of, newest_resumable, take_name
 from mlflow_pt_eval.tracking.runs import OpenRun, given_run_id
 from mlflow_pt_eval.tracking.store import Store, reaching
 from mlflow_pt_eval.tracking.telemetry import Telemetry
@@ -91,6 +92,8 @@ def _fresh(store: Store, wanted: Wanted) -> Opening:
         parent_run_id=wanted.parent_run_id,
     )
     try:
+        if not run.owned and (wanted.run_name or wanted.experiment_name):
+            take_name(run, wanted.run_name, wanted.experiment_name)
         lock = RunLock(staging_folder(run.run_id) / LOCK_FILE).acquire()
     except BaseException as error:
         close_attempt(run, attempt, error)
@@ -162,7 +165,8 @@ def _to_resume(store: Store, wanted: Wanted) -> MlflowRun | None:
 def _newest_resumable(store: Store, wanted: Wanted) -> MlflowRun | None:
     if not wanted.run_name:
         raise BadInput('resume="auto" needs run_name: it resumes the newest unfinished run of that name.')
-    found = runs.newest_resumable(store, store.experiment_id(wanted.experiment_name), wanted.run_name)
+    places = experiments_of(store, wanted.experiment_name, wanted.parent_run_id)
+    found = newest_resumable(store, places, wanted.run_name)
     if found is None:
         _log.warning("no unfinished run named %r can be resumed: a new one begins", wanted.run_name)
     return found

@@ -55,6 +55,7 @@ class Progress:
         self.epoch_open = False
         self.uses_batches = False  # in this epoch
         self.in_batches = False  # at this moment
+        self.logged_at: int | None = None  # the step behind which `log` was called last in this epoch
         self.stop_reason: str | None = None
         self._log: dict[str, float] = {}
         self._counts: dict[str, float | None] = {}  # of how many samples each of those is a mean, where that is known
@@ -67,6 +68,7 @@ class Progress:
         """Open an epoch; a half-done one keeps what it had logged."""
         self.epoch, self.epoch_open = epoch, True
         self.uses_batches = self.in_batches = False
+        self.logged_at = None
 
     def rewind(self) -> None:
         """Go back to the beginning of an epoch that was cut, until its batches go on."""
@@ -76,9 +78,12 @@ class Progress:
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Take `run.log`'s values: the last value of an epoch wins."""
         for key, value in metrics.items():
-            self._own(key, self._log_keys, self.step_keys, "log")
             value, count = counted(key, value)
-            self._log[key], self._counts[key] = number(key, value), count
+            value = number(key, value)
+            self._own(key, self._log_keys, self.step_keys, "log")
+            self._log[key], self._counts[key] = value, count
+        if not self.in_batches:
+            self.logged_at = self.step
 
     def own_step_keys(self, keys: Iterable[str]) -> None:
         """Note names that `run.log_step` uses."""
@@ -114,7 +119,23 @@ class Progress:
         if key in others:
             other = "log_step" if way == "log" else "log"
             raise BadInput(f"{key!r} was logged by run.{other} before and now by run.{way}; choose one, or two names.")
+        self._refuse_if_mean(key, way)
         mine.add(key)
+
+    def _refuse_if_mean(self, key: str, way: str) -> None:
+        """Refuse a key under which the mean of another one is logged, or whose own mean has another's name."""
+        step_key = key.removesuffix(EPOCH_MEAN_SUFFIX)
+        mean = key + EPOCH_MEAN_SUFFIX
+        if step_key != key and step_key in self.step_keys:
+            mean = key
+        elif way == "log" or mean not in self._log_keys | self.step_keys:
+            return
+        else:
+            step_key = key
+        raise BadInput(
+            f"{mean!r} is the key under which the mean of run.log_step's {step_key!r} over the epoch is logged: give "
+            "one of them another name."
+        )
 
     def record(self) -> EpochRecord:
         """Return the epoch's record as it stands: `log`'s values and the means of `log_step`'s."""
@@ -205,9 +226,13 @@ def number(key: str, value: Any) -> float:
     """Return a metric's value as a float: a number or a one-element tensor or array; BadInput otherwise."""
     if isinstance(value, str | bytes):
         raise BadInput(f"{key!r} was logged as {value!r}; a metric is a number.")
+    if getattr(value, "is_meta", False):
+        raise BadInput(f"{key!r} was logged as a tensor on the meta device, which has no value; log one that has.")
     try:
         # `item` reads a tensor that requires gradients without torch's warning about it.
         return float(value.item() if hasattr(value, "item") else value)
+    except OverflowError as error:
+        raise BadInput(f"{key!r} was logged as an int that is too large for a float; log its logarithm.") from error
     except (TypeError, ValueError, RuntimeError) as error:
         shape = getattr(value, "shape", None)
         what = f"a {type(value).__name__}" + (f" of shape {tuple(shape)}" if shape is not None else "")
@@ -219,6 +244,6 @@ def step_value(key: str, value: Any) -> Any:
     if hasattr(value, "full_tensor"):  # a sharded one, such as clip_grad_norm_ gives: read here, with all processes
         value = value.full_tensor()
     device = getattr(value, "device", None)
-    if getattr(device, "type", "cpu") == "cpu" or value.numel() != 1:
+    if getattr(device, "type", "cpu") in ("cpu", "meta") or value.numel() != 1:
         return number(key, value)
     return value.detach().clone()

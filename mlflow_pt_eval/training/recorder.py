@@ -124,25 +124,30 @@ class Recorder:
             _log.warning("the checkpoint %s was skipped: the one before is still being written", snapshot.name)
             self._let_go(str(snapshot.name))
             return False
-        self._submit(self._copied(snapshot), must)
+        self.last_saved = time.monotonic()
+        self._submit(snapshot.copied(self._buffers), must)
         return True
 
-    def hold(self, snapshot: Snapshot) -> None:
-        """Copy a snapshot into the kept buffers without writing it: `save_held` does, if it comes to that."""
+    def hold(self, snapshot: Callable[[], Snapshot], *, wait: bool) -> None:
+        """Copy a snapshot into the kept buffers without writing it: `save_held` does, if it comes to that.
+
+        Without *wait*, nothing is done while the buffers are in use.
+        """
         self.writer.raise_failure()
+        if not (wait or self.writer.is_free):
+            return
         self.writer.make_room(wait=True)
+        self._held = None
+        made = snapshot()
         # What was saved at this very boundary is staged by now, and perhaps just being sent.
-        self._held = None if snapshot.name == self._submitted else self._copied(snapshot)
+        if made.name != self._submitted:
+            self._held = made.copied(self._buffers)
 
     def save_held(self) -> None:
         """Write what is held, if anything is."""
         held, self._held = self._held, None
         if held is not None:
             self._submit(held, True)
-
-    def _copied(self, snapshot: Snapshot) -> Snapshot:
-        self.last_saved = time.monotonic()
-        return snapshot.copied(self._buffers)
 
     def _let_go(self, name: str) -> None:
         if self._courier is not None:

@@ -9,8 +9,18 @@ from functools import partial
 from pathlib import Path
 
 from mlflow_pt_eval.distributed import Ranks
-from mlflow_pt_eval.state import SHARDS_KEY, RestoreReport, Stateful, restore_norms, restore_state, take_up_shards
+from mlflow_pt_eval.state import (
+    SHARDS_KEY,
+    RestoreReport,
+    Stateful,
+    capture_flags,
+    restore_flags,
+    restore_norms,
+    restore_state,
+    take_up_shards,
+)
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
+from mlflow_pt_eval.training.overruling import say_what_was_put_back
 from mlflow_pt_eval.training.progress import Progress
 from mlflow_pt_eval.training.recorder import describe_versions
 from mlflow_pt_eval.training.shares import Share, share_in
@@ -39,9 +49,12 @@ def restore(
             tree = take_up_shards(tree, state, fetch)
     share = share_in(tree, ranks.rank, ranks.size)
     epoch = name.epoch + 1 if name.complete else name.epoch
+    flags, here = tree["progress"].get("flags"), capture_flags(state)
 
     def put_back() -> RestoreReport:
         report = restore_state(tree, state, strict=strict)
+        if flags is not None:  # a checkpoint of an older version holds none
+            restore_flags(state, flags)
         if share.norms is not None:
             restore_norms(state["model"], share.norms)
         progress.restore(share.account, history=checkpoint.manifest.history, epoch=epoch, step=name.step)
@@ -50,6 +63,8 @@ def restore(
     report = put_back()
     if ranks.is_first:
         _say_what_differs(checkpoint, report, ranks.size)
+        if flags is not None:
+            say_what_was_put_back(name, state, flags=flags, began=tree["progress"]["flags_began"], here=here)
     return share, put_back
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from types import TracebackType
@@ -17,12 +16,12 @@ from mlflow_pt_eval.records import History
 from mlflow_pt_eval.state import Stateful, check_state, preserved_rng
 from mlflow_pt_eval.tracking.params import flatten
 from mlflow_pt_eval.tracking.store import connect
-from mlflow_pt_eval.training import overrides
+from mlflow_pt_eval.training import arguments, overrides
 from mlflow_pt_eval.training.batches import Skip
 from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.ending import Ending, ending_of, leave, leaving
 from mlflow_pt_eval.training.finishing import among, end_clean, end_early
-from mlflow_pt_eval.training.opening import Opening, Wanted, open_training
+from mlflow_pt_eval.training.opening import AUTO, Opening, Wanted, open_training
 from mlflow_pt_eval.training.orphan import is_launched
 from mlflow_pt_eval.training.progress import counted, number
 from mlflow_pt_eval.training.session import Session
@@ -38,10 +37,14 @@ class TrainingRun:
 
     *state* maps names to objects with `state_dict()` and `load_state_dict()`; `model` must be among them. Inside the
     block, `epochs(n)` yields the epochs still to do and commits when control comes back. *callbacks*: policies
-    (`ModelCheckpoint`, `EarlyStopping`), `RegisterBest`, and objects with any of `Callback`'s methods. *params* are
-    logged once. *resume*: a run id, or "auto" (the newest unfinished run of *run_name*). *strict*: whether a
-    checkpoint must hold exactly what *state* does. *grace_seconds*: how long a signal waits for a place to save at.
-    *progress*: a bar on a terminal ("auto"), always or never.
+    (`ModelCheckpoint`, `EarlyStopping`), `RegisterBest`, and objects with any of `Callback`'s methods. *params*, a
+    mapping, an `argparse.Namespace` or a dataclass object, are logged once. *resume*: a run id, or "auto" (the newest
+    unfinished run of *run_name*). *strict*: whether a checkpoint must hold exactly what *state* does.
+    *grace_seconds*: how long a signal waits for a place to save at. *progress*: a bar on a terminal ("auto"), always or
+    never.
+
+    A checkpoint also holds which parameters are frozen (`requires_grad`) and the mode of each module; a resume puts
+    them back when the block is entered, and says where the script had set others before.
 
     Under torchrun every process opens it, after `init_process_group`: rank 0 alone talks to MLflow, all of them agree
     on the history, on when to save, and on the end; RankFailed names a process that fails or does not answer. Of a
@@ -56,7 +59,7 @@ class TrainingRun:
         state: Mapping[str, Stateful],
         *,
         callbacks: Iterable[Any] = (),
-        params: Mapping[str, Any] | None = None,
+        params: Any = None,
         resume: str | None = None,
         experiment_name: str | None = None,
         run_name: str | None = None,
@@ -67,12 +70,19 @@ class TrainingRun:
         progress: bool | Literal["auto"] = "auto",
     ) -> None:
         check_state(state)
-        flatten(params or {})  # a key that MLflow refuses fails here, before anything is begun
-        if not (math.isfinite(grace_seconds) and grace_seconds >= 0):
-            raise BadInput(f"TrainingRun got grace_seconds={grace_seconds!r}; it is a time of at least 0 in seconds.")
-        self._grace_seconds = float(grace_seconds)
-        self._wanted = Wanted(resume, experiment_name, run_name, tags, parent_run_id, strict)
-        self._session = Session(dict(state), Plan(callbacks), dict(params or {}), strict=strict, progress_bar=progress)
+        arguments.check_callbacks(callbacks)
+        arguments.check_texts(
+            resume=resume, experiment_name=experiment_name, run_name=run_name, parent_run_id=parent_run_id
+        )
+        arguments.check_tags(tags)
+        arguments.check_choices(strict=strict, progress=progress)
+        logged = arguments.params_of(params)
+        flatten(logged)  # a key that MLflow refuses fails here, before anything is begun
+        self._grace_seconds = arguments.grace_of(grace_seconds)
+        plan = Plan(callbacks)
+        noted = {**(tags or {}), **plan.tags()}
+        self._wanted = Wanted(resume, experiment_name, run_name, noted, parent_run_id, strict)
+        self._session = Session(dict(state), plan, logged, strict=strict, progress_bar=progress)
         self._stack = ExitStack()
         self._is_over = False
 
@@ -130,7 +140,8 @@ class TrainingRun:
     def _opening(self) -> Opening:
         rehearsal = self._session.rehearsal
         if rehearsal is None:
-            return open_training(connect(), self._wanted)
+            resumed = self._wanted.resume not in (None, "", AUTO)  # a run that is there, or it is an error
+            return open_training(connect(make=not resumed), self._wanted)
         wanted = rehearsal.adapted(self._session, self._wanted)
         return open_training(connect(rehearsal.tracking_uri), wanted)
 
@@ -147,7 +158,7 @@ class TrainingRun:
     def _end(self, ending: Ending) -> None:
         with leaving(), self._stack, preserved_rng():
             if ending.clean:
-                end_clean(self._session, lambda: self._session.plan.call("on_train_end", self))
+                end_clean(self._session, self)
             else:
                 end_early(self._session, ending)
         if isinstance(ending.error, Interrupted):
@@ -158,14 +169,21 @@ class TrainingRun:
     def epochs(self, n: int) -> Iterator[int]:
         """Yield the epochs from the one to do next up to *n* - 1, committing each when control comes back.
 
-        *n* is the total: after a resume at epoch 7 of 20, 13 are left. Leave the loop early with `run.stop(reason)`;
-        `break` abandons the epoch that it stands in.
+        *n* is the total: after a resume at epoch 7 of 20, 13 are left. Leave the loop early with `run.stop(reason)`.
+        An epoch that is left by `break` is finished and saved if its `run.batches` had come to their end, or if
+        `run.log` was called after its last step; otherwise it is abandoned, and what was finished before it is saved.
         """
-        check_whole("epochs", "n", n, least=0)
+        n = check_whole("epochs", "n", n, least=0)
         self._refuse_if_over("run.epochs")
         session = self._session
+        session.finish_left(self, ends=False)
         while session.progress.epoch < n and session.stop_reason is None:
-            yield session.begin_epoch()
+            epoch = session.begin_epoch()
+            try:
+                yield epoch
+            except GeneratorExit:  # a `break`, or an exception: the end of the block knows
+                session.leave_epoch(epoch)
+                raise
             session.end_epoch(self, last=session.progress.epoch == n - 1)
         session.settle(n)
 
@@ -205,7 +223,7 @@ class TrainingRun:
         """
         if self._is_over:
             self._refuse_if_over("run.log_step")
-        self._session.log_step(metrics)
+        self._session.steps.log(metrics)
 
     def stop(self, reason: str) -> None:
         """End the training after this epoch, as an orderly end: the epoch is committed, the best is registered."""

@@ -6,37 +6,34 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlflow_pt_eval import signals
 from mlflow_pt_eval.distributed import Alone, Ranks
 from mlflow_pt_eval.errors import Interrupted, PtEvalError
 from mlflow_pt_eval.names import CheckpointName
-from mlflow_pt_eval.state import (
-    Stateful,
-    capture_rng,
-    restore_rng,
-)
+from mlflow_pt_eval.state import Stateful, capture_flags, restore_rng
 from mlflow_pt_eval.tracking.checkpoint_trees import LoadedCheckpoint
-from mlflow_pt_eval.tracking.telemetry import Pending
 from mlflow_pt_eval.training.accumulation import Accumulation
 from mlflow_pt_eval.training.agreeing import agree
 from mlflow_pt_eval.training.batches import Batches, Skip
+from mlflow_pt_eval.training.breaks import Breaks
 from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.captures import Captures
 from mlflow_pt_eval.training.contributor import Contributor
 from mlflow_pt_eval.training.overrides import Rehearsal
-from mlflow_pt_eval.training.progress import Progress, counted, step_value
+from mlflow_pt_eval.training.progress import Progress
 from mlflow_pt_eval.training.recorder import Recorder
 from mlflow_pt_eval.training.restoring import restore
 from mlflow_pt_eval.training.shares import Share
+from mlflow_pt_eval.training.sparing import Sparing
+from mlflow_pt_eval.training.steps import Steps
 from mlflow_pt_eval.training.voices import Voice
 
 if TYPE_CHECKING:
     from mlflow_pt_eval.training.run import TrainingRun
 
-_MOST_TAKEN = 4096  # steps whose metrics wait to be added to the means
-_STEPS_UNTIL_STATE = 2  # optimizers make their state in the first step; the memory for its copies is made ready then
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -59,12 +56,13 @@ class Session:
         self.watch: signals.Watch | None = None
         self.rehearsal: Rehearsal | None = None
         self._voice: Voice | None = None
-        self._append: Callable[[Pending], None] = lambda _: self.voice.append(_)  # raises until it is open
         self._batches = Batches(progress_bar)
         self.captures = Captures(self.state, self.progress, self._batches)
-        self._look_at, self._prefault = _STEPS_UNTIL_STATE, True
-        self._logged = -1  # the step of the last `log_step`
+        self.steps = Steps(self.progress, lambda pending: self.voice.append(pending))  # which raises until it is open
+        self._is_over = False
         self._accumulation = Accumulation(self.progress)
+        self._breaks = Breaks(self.state, self.progress, self.captures, self._accumulation)
+        self._sparing = Sparing()
         self._resumed: Share | None = None  # what to go on from, until its epoch has begun
         self._put_back: Callable[[], object] | None = None  # the state once more, until the batches that are left begin
 
@@ -99,20 +97,34 @@ class Session:
 
         What has *finished* may be extended; what was cut when it was about to stop has only its end left.
         """
-        self._voice, self._append = voice, voice.append
+        self._voice = voice
         self._accumulation.watch(self.state, waits=not self.ranks.several, says=self.ranks.is_first)
         if not self.ranks.is_first:
             self._batches.hide()
+        self.captures.began = capture_flags(self.state)
         sharded = self.captures.sharded
         voice.describe(self.params)
         if checkpoint is not None:
             self._resumed, self._put_back = restore(
                 checkpoint, self.state, self.progress, self.ranks, sharded=sharded, strict=self.strict
             )
-            whole = not self._resumed.partial and not finished
-            asked = self.progress.stop_reason or self.plan.stop_reason(self.progress.history)
-            self.progress.stop_reason = asked if whole else None
-        self._look_at = self.progress.step + _STEPS_UNTIL_STATE
+            self.progress.stop_reason = self._reason_to_end(partial=self._resumed.partial, finished=finished)
+        self.steps.begin(voice.append, self._prefault)
+
+    def _reason_to_end(self, *, partial: bool, finished: bool) -> str | None:
+        """Say why what is resumed has only its end left, or None."""
+        if partial:
+            return None
+        reason = self.plan.stop_reason(self.progress.history)
+        if not finished:
+            return self.progress.stop_reason or reason
+        if reason is not None and self.ranks.is_first:
+            _log.warning(
+                "the run %s had stopped early: %s; to go on, give EarlyStopping more patience, or leave it out",
+                self.voice.run_id,
+                reason,
+            )
+        return reason
 
     # --- epochs ----------------------------------------------------------------------------
 
@@ -133,7 +145,37 @@ class Session:
                 self._put_back = None
         self.captures.begin_epoch()
         self.progress.begin_epoch(self.progress.epoch)
+        self._breaks.begin_epoch()
         return self.progress.epoch
+
+    def leave_epoch(self, epoch: int) -> None:
+        """Note that a loop over epochs is left inside *epoch*, in whatever way; after the end it means nothing."""
+        if not self.ranks.several and not self._is_over:
+            self._breaks.leave(epoch)
+
+    def finish_left(self, run: TrainingRun, *, ends: bool) -> None:
+        """Close the epoch that a loop was left in by `break`, if its body was done; otherwise it stays open.
+
+        *ends*: the training ends with it.
+        """
+        progress = self.progress
+        if not progress.epoch_open:
+            return
+        done, left = self._breaks.taken()
+        if self.ranks.several:
+            done = self.ranks.meet(f"epoch {progress.epoch}, whose loop was left", done, lambda said: said[0])
+        if not done:
+            return
+        if self.ranks.is_first:
+            _log.warning(
+                "the loop was left by break when the work of epoch %d was done: it is finished and saved",
+                progress.epoch,
+            )
+        if ends:
+            progress.stop_reason = progress.stop_reason or "the loop was left by break"
+        with self.captures.standing_for(left):
+            self.end_epoch(run, last=ends)
+        self.captures.rng = None  # since then the user may have drawn
 
     def settle(self, n: int) -> None:
         """End a loop over *n* epochs; a resumed training that has none left to do gets its random states back here."""
@@ -151,7 +193,7 @@ class Session:
         self.plan.call("on_epoch_end", run, progress.record())
         last, signum = self._agree(last)
         # Nothing from here to the next epoch draws a random number: what is read once holds for all of it.
-        self.captures.rng = capture_rng()
+        self.captures.end_epoch()
         for key, value in progress.logged_at_epoch().items():
             self.voice.point(key, value, progress.epoch)
         progress.end_epoch()
@@ -178,6 +220,10 @@ class Session:
         must = last or signum is not None or self.stop_reason is not None or self.plan.is_best(history)
         if must or self.plan.should_save(history):
             self._save(complete=True, must=must, wait=self.plan.waits)
+        elif not self.ranks.several:
+            # With this at hand, an end in the midst of the next epoch loses no finished one.
+            snapshot = partial(self.captures.snapshot, self.ranks, complete=True)
+            self._sparing.do(partial(self.recorder.hold, snapshot, wait=False))
         if signum is not None:
             raise Interrupted(signum)
 
@@ -203,15 +249,15 @@ class Session:
             try:
                 yield batch
             except GeneratorExit:  # `break`: what was logged in this batch is not to share its step with the next one
-                if self._logged == progress.step:
-                    self._count_step()
+                self.steps.leave()
                 progress.in_batches = outer
                 raise
-            self._count_step()
+            self.steps.count()
             if first:
                 self._between_batches()
         progress.in_batches = outer
         if first:
+            self._breaks.batches_ended()
             self._after_batches()
 
     def _after_batches(self) -> None:
@@ -223,7 +269,7 @@ class Session:
             ranks.post(str(name), captures.share(), epoch=name.epoch, ended=True)
         elif inside or (ranks.several and signals.pending() is not None):
             # With this at hand, a signal in what follows, such as a validation, loses nothing.
-            self.recorder.hold(captures.snapshot(ranks, complete=False, ended=True))
+            self.recorder.hold(partial(captures.snapshot, ranks, complete=False, ended=True), wait=True)
         if inside and self.watch is not None:
             self.watch.safe = True
 
@@ -252,47 +298,10 @@ class Session:
             self.ranks.ask_to_save()
         return due and not self.ranks.several
 
-    def log_step(self, metrics: dict[str, Any]) -> None:
-        """Take the step's metrics.
-
-        Straight, and with all that can wait left for later: each further call costs a training that has filled the
-        caches.
-        """
-        progress = self.progress
-        for key, value in metrics.items():
-            if type(value) is not float or key not in progress.step_keys:
-                metrics = self._read(metrics)
-                break
-        else:
-            progress.taken.append(metrics)
-        step = progress.step
-        if not progress.uses_batches:
-            self._count_step()
-        elif not progress.in_batches and step:
-            step -= 1  # what is logged after an epoch's last batch belongs to that one, not to the next epoch's first
-        self._logged = step
-        self._append((metrics, step, time.time()))
-
-    def _read(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
-        """Read a step's metrics that are new or no floats, and add them to the means; what is on a device can wait."""
-        self.progress.own_step_keys(metrics)
-        found = {}
-        for key, given in metrics.items():
-            value, count = counted(key, given)
-            found[key] = value if type(value) is float else step_value(key, value)
-            self.progress.add(key, found[key], 1 if count is None else count)
-        return found
-
-    def _count_step(self) -> None:
-        progress = self.progress
-        progress.step += 1
-        if progress.step == self._look_at:
-            self._look_at += _MOST_TAKEN
-            progress.settle()
-            if self._prefault and isinstance(self.voice, Recorder | Contributor):
-                # The memory of the first checkpoint is made ready, now that the optimizer has a state.
-                self.voice.prefault(self.captures.live(self.ranks))
-            self._prefault = False
+    def _prefault(self) -> None:
+        """Make the memory of the first checkpoint ready, where this process has one to make."""
+        if isinstance(self.voice, Recorder | Contributor):
+            self.voice.prefault(self.captures.live(self.ranks))
 
     def _save(self, *, complete: bool, must: bool, wait: bool) -> None:
         """Save here: rank 0 the state, every other process its share of it."""
@@ -306,6 +315,7 @@ class Session:
 
     def close(self) -> None:
         """Let go of the live objects."""
+        self._is_over = True
         self._accumulation.close()
 
     def keep(self, stored: Collection[CheckpointName]) -> set[CheckpointName]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from mlflow_pt_eval import names
 from mlflow_pt_eval.class_names import check_class_names
-from mlflow_pt_eval.errors import BadInput, StateMismatch
+from mlflow_pt_eval.errors import BadInput, StateMismatch, WeightsMismatch
 from mlflow_pt_eval.exporting.making import make_module
 from mlflow_pt_eval.exporting.snapshot import load_strictly, unwrapped
 from mlflow_pt_eval.exporting.weights_file import read_weights
@@ -26,8 +26,9 @@ from mlflow_pt_eval.registration.reuse import Twins, find_twins
 from mlflow_pt_eval.state import preserved_rng, weights_sha256
 from mlflow_pt_eval.tracking.registry import set_alias
 from mlflow_pt_eval.tracking.runs import finish, open_run
-from mlflow_pt_eval.tracking.store import Store, connect, reaching
+from mlflow_pt_eval.tracking.store import Store, connect, is_made, reaching
 
+_NO_TWINS = Twins(same=(), others=())  # where no store is yet
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -73,7 +74,7 @@ def adopt(
     *class_names*, get no second version. All files are read and checked before the first is registered. *alias*, if
     given, is set once, on the last file's version.
     Returns what became of each file.
-    Errors: UnsafeFile for a pickled model, StateMismatch, NotFound, BadInput, and those of registering.
+    Errors: UnsafeFile for a pickled model, WeightsMismatch, NotFound, BadInput, and those of registering.
     """
     names.check_model_name(name)
     if alias is not None:
@@ -81,7 +82,7 @@ def adopt(
     if class_names is not None:
         class_names = check_class_names(class_names)
     ordered = natural_order(files)
-    store = connect()
+    store = connect() if not dry_run or is_made() else None
     with preserved_rng():
         module = make_module(factory, dict(factory_kwargs or {}))
         options = {
@@ -91,7 +92,7 @@ def adopt(
             "input_example": read_spec_example(input_example),
         }
         adopted = _planned(store, name, ordered, module, outputs, class_names)
-        if dry_run:
+        if dry_run or store is None:
             return adopted
         if any(one.version is None for one in adopted):
             options |= {"factory": factory if isinstance(factory, str) else None, "factory_kwargs": factory_kwargs}
@@ -121,7 +122,7 @@ def _natural_key(path: Path) -> tuple[list[tuple[int, int | str]], str]:
 
 
 def _planned(
-    store: Store,
+    store: Store | None,
     name: str,
     files: Sequence[Path],
     module: nn.Module,
@@ -133,7 +134,9 @@ def _planned(
     for path in files:
         _, epoch = _fitting(path, module)
         digest = weights_sha256(unwrapped(module).state_dict())  # in the module's own types, as they are registered
-        twins = find_twins(store, name, digest, outputs=outputs, class_names=class_names)
+        twins = (
+            _NO_TWINS if store is None else find_twins(store, name, digest, outputs=outputs, class_names=class_names)
+        )
         planned.append(
             Adopted(
                 file=path,
@@ -163,7 +166,7 @@ def _fitting(path: Path, module: nn.Module) -> tuple[dict[str, torch.Tensor], in
     try:
         load_strictly(module, weights)
     except StateMismatch as error:
-        raise StateMismatch(f"{path}: {error}") from error
+        raise WeightsMismatch(f"{path}: {error}") from error
     for key, value in weights.items():
         if value.is_floating_point() and value.isnan().any():
             raise BadInput(f"{path}: {key!r} holds NaN, so that no output is a number; adopt a file without any.")

@@ -48,6 +48,10 @@ class CheckpointDamaged(PtEvalError, RuntimeError):
     exit_code = 1
 
 
+class WeightsMismatch(StateMismatch, BadInput):
+    """The weights in a file that was named are not those of the module that they are to be loaded into."""
+
+
 class StorageFailed(PtEvalError, OSError):
     """A local or remote store refused a write, a read or a delete: full, read-only, not permitted."""
 

@@ -6,12 +6,12 @@ where there is no champion yet, so that the absolute ones decide.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from mlflow_pt_eval.decisions import Check, Facts, Pair
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import direction
+from mlflow_pt_eval.policies import is_finite
 from mlflow_pt_eval.records import improves
 from mlflow_pt_eval.wording import class_difference
 
@@ -33,9 +33,10 @@ class MetricGate:
     tolerance: float = 0.0
 
     def __post_init__(self) -> None:
+        _check_key(self.metric)
         _at_least_zero("min_delta", self.min_delta)
         _at_least_zero("tolerance", self.tolerance)
-        if self.confidence is not None and not 0 < self.confidence < 1:
+        if self.confidence is not None and not (is_finite(self.confidence) and 0 < self.confidence < 1):
             raise BadInput(f"confidence is {self.confidence!r}; it must lie between 0 and 1, such as 0.95.")
 
     def check(self, pair: Pair) -> Check:
@@ -71,7 +72,8 @@ class ThresholdGate:
     threshold: float
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.threshold):
+        _check_key(self.metric)
+        if not is_finite(self.threshold):
             raise BadInput(f"threshold is {self.threshold!r}; it must be a finite number.")
 
     def check(self, pair: Pair) -> Check:
@@ -181,11 +183,16 @@ def _metric(facts: Facts, metric: str) -> float:
         raise BadInput(f"the evaluation of {facts.model_uri} has no metric {metric!r}; it has {known}.") from None
 
 
+def _check_key(metric: object) -> None:
+    if not isinstance(metric, str) or not metric:
+        raise BadInput(f"metric is {metric!r}; it must be a metric's key without the split, such as 'accuracy'.")
+
+
 def _at_least_zero(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
+    if not (is_finite(value) and value >= 0):
         raise BadInput(f"{what} is {value!r}; it must be a finite number, 0 or more.")
 
 
 def _above_zero(what: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
+    if not (is_finite(value) and value > 0):
         raise BadInput(f"{what} is {value!r}; it must be a finite number above 0.")

@@ -41,7 +41,7 @@ def sync(run_id: str | None = None) -> list[Sent]:
                 f"nothing of the run {run_id!r} is staged in {root}; there is: {', '.join(staged) or 'nothing'}."
             )
         staged = [run_id]
-    store = connect() if staged else None
+    store = connect(make=False) if staged else None
     return [_send(store, one) for one in staged if store is not None]
 
 

@@ -131,11 +131,17 @@ def test_one_bad_file_stops_all_before_anything_is_registered(store: Store) -> N
     files = model_files("good.pth")
     torch.save(Tiny(), "whole.pth")
     torch.save(Tiny(classes=9).state_dict(), "other.pth")
+    Path("cut.pth").write_bytes(Path("other.pth").read_bytes()[:500])
+    Path("text.pth").write_text("weights")
     Path("plain.pkl").write_bytes(pickle.dumps(Tiny()))
     for bad, error, said in [
         ("whole.pth", UnsafeFile, r"whole\.pth holds pickled objects .*torch\.save\(model\.state_dict"),
         ("plain.pkl", UnsafeFile, r"plain\.pkl"),
         ("other.pth", StateMismatch, r"other\.pth: .*layers\.4\.bias: \(9,\) instead of \(3,\)"),
+        ("other.pth", BadInput, r"Use the class and the arguments that they were trained with"),
+        ("cut.pth", BadInput, r"cut\.pth \(\d+ bytes\) is no whole PyTorch file"),
+        ("text.pth", BadInput, r"text\.pth \(\d+ bytes\) is no whole PyTorch file"),
+        (".", NotFound, r"is a folder, not a file"),
         ("gone.pth", NotFound, r"there is no file gone\.pth"),
     ]:
         with pytest.raises(error, match=said):

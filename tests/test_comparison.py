@@ -262,6 +262,13 @@ def test_versions_are_chosen_by_uri_and_the_baseline_by_version_alias_or_uri(sto
     assert compare(f"models:/{name}/1", log=False).against == ()
 
 
+@pytest.mark.parametrize("given", [None, 3, [1], ["models:/m/1", None], {"models:/m/1": 1}])
+def test_what_is_no_name_and_no_uris_is_refused(store, given):
+    """With an example of both."""
+    with pytest.raises(BadInput, match="cannot be compared: give a registered model's name, or a list of URIs such as"):
+        compare(given)
+
+
 def test_named_versions_without_an_evaluation_are_refused_with_the_command(store, name):
     """What was asked for by name is not left out silently."""
     for _ in range(2):

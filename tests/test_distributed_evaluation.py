@@ -61,6 +61,9 @@ def cases(**how):
     yield "fewer batches than processes", lambda: result(predict(model, (x[:5], y[:5]), batch_size=5, **one))
     yield "multilabel", lambda: result(predict(model, (x, 1 - torch.eye(3)[y]), batch_size=8, outputs="logits", **how))
     yield "probabilities", lambda: result(predict(nn.Identity(), (x[:, :3].softmax(1), y), batch_size=8, **how))
+    ddp = nn.parallel.DistributedDataParallel(model) if many else model
+    few = dict(one, digest=False)
+    yield "DistributedDataParallel", lambda: result(predict(ddp, (x[:5], y[:5]), batch_size=5, **few))
     yield "logged", lambda: evaluate(model, (x, y), batch_size=8, outputs="logits", **how).to_json()
 
 def refused(name, call):
@@ -83,6 +86,10 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     dist.init_process_group("gloo")
     found = {name: call() for name, call in cases(distributed=True)}
+    found["alone"] = evaluate(model, (x, y), outputs="logits").metrics["accuracy"]
+    ddp = nn.parallel.DistributedDataParallel(model)
+    if dist.get_rank() == 1:
+        predict(ddp, (x, y), outputs="logits")
     found["errors"] = {name: refused(name, call) for name, call in errors()}
     open(f"{sys.argv[1]}/{dist.get_rank()}.json", "w").write(json.dumps(found))
     dist.barrier()
@@ -139,10 +146,11 @@ def test_what_fails_on_one_process_ends_all_of_them(several):
 
 
 def test_one_process_alone_writes_to_mlflow(several):
-    """One finished run for the evaluation, one failed run for the one that failed."""
+    """One finished run for each evaluation, shared or not, one failed run for the one that failed."""
     store = connect(f"sqlite:///{several[0]}/mlflow.db")
     statuses = [run.info.status for run in store.client.search_runs(["0"])]
-    assert sorted(statuses) == ["FAILED", "FINISHED"]
+    assert sorted(statuses) == ["FAILED", "FINISHED", "FINISHED"]
+    assert len({found["alone"] for found in several[1]}) == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 40])

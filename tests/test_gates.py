@@ -216,6 +216,12 @@ def test_ceilings_hold_at_their_value_and_for_what_was_measured(gate, about, pas
         (lambda: ClassDropGate(max_class_drop=-0.5), "max_class_drop"),
         (lambda: SizeGate(max_mb=0), "max_mb"),
         (lambda: LatencyGate(max_ms=-1), "max_ms"),
+        (lambda: MetricGate(metric=None), "metric"),
+        (lambda: MetricGate(min_delta="0.1"), "min_delta"),
+        (lambda: MetricGate(confidence="95%"), "confidence"),
+        (lambda: ThresholdGate(threshold=None), "threshold"),
+        (lambda: ThresholdGate(threshold=True), "threshold"),
+        (lambda: SizeGate(max_mb="9 MB"), "max_mb"),
     ],
 )
 def test_a_gate_that_makes_no_sense_is_refused_before_it_is_asked(make, named):

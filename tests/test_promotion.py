@@ -265,6 +265,30 @@ def test_gates_and_the_options_that_make_gates_exclude_each_other():
         promote("m", 1, gates=[MetricGate()], threshold=0.9)
 
 
+def test_one_gate_needs_no_list(store, name):
+    """It is the commonest way to give one."""
+    evaluated(store, name, 3)
+    (_, check) = promote(name, 1, gates=ThresholdGate(threshold=0.99), dry_run=True).checks
+    assert (check.gate, check.passed) == ("accuracy threshold", False)
+
+
+@pytest.mark.parametrize(
+    ("gates", "what"),
+    [
+        (MetricGate, "the class MetricGate"),
+        ([ThresholdGate(threshold=1), MetricGate], "the class MetricGate"),
+        ("accuracy", "'accuracy'"),
+        ([None], "None"),
+        ({"metric": "accuracy"}, "{'metric': 'accuracy'}"),
+        (lambda pair: True, "<function"),
+    ],
+)
+def test_what_is_no_gate_is_refused_before_anything_is_loaded(gates, what):
+    """With an example of one."""
+    with pytest.raises(BadInput, match=f"gates holds {what}.*which is no gate: give such as gates="):
+        promote("m", 1, gates=gates)
+
+
 def test_the_options_make_the_gates_that_they_name():
     """What the command line offers is made of the same gates that Python has."""
     assert gates_for() == (MetricGate(),)
@@ -281,6 +305,13 @@ def test_the_options_make_the_gates_that_they_name():
     [
         (lambda name: promote("a/b", 1), BadInput),
         (lambda name: promote(name, 1, alias="v3"), BadInput),
+        (lambda name: promote(name, 1, alias="1"), BadInput),
+        (lambda name: promote(name, 1, alias=None), BadInput),
+        (lambda name: promote(None, 1), BadInput),
+        (lambda name: promote(name, 1.0), BadInput),
+        (lambda name: promote(name, 1, split=None), BadInput),
+        (lambda name: promote(name, 1, metric=None), BadInput),
+        (lambda name: rollback(name, alias=1), BadInput),
         (lambda name: promote(name, 1, min_delta=-1.0), BadInput),
         (lambda name: promote("never registered", 1), NotFound),
         (lambda name: promote(name, 7), NotFound),

@@ -130,6 +130,7 @@ def test_another_flavor_is_not_a_pytorch_model(store: Store, tmp_path: Path) -> 
         ("no/such/folder", NotFound, "is not a model's folder"),
         ("s3://bucket/model", BadInput, "is not a model's URI: write models:/NAME/VERSION"),
         ("models:/", BadInput, "does not name a registered version"),
+        ("models:/there/1.0", BadInput, "names no version: give its number"),
     ],
 )
 def test_what_is_not_there_is_said(
@@ -178,10 +179,20 @@ def test_a_copied_version_loads(each_store: Store, tiny: Tiny) -> None:
     assert (found.name, torch.equal(found(X), tiny.eval()(X))) == ("copied", True)
 
 
+@pytest.mark.parametrize("uri", [None, 3, b"models:/there/1", nn.Linear(1, 1)])
+def test_what_is_no_text_is_no_uri(tracking: str, uri: object) -> None:
+    """The message lists the kinds that there are."""
+    with pytest.raises(BadInput, match="is not a model's URI: write models:/NAME/VERSION"):
+        load_model(uri)  # type: ignore[arg-type]
+
+
 def test_files_that_are_gone_are_named(store: Store, tiny: Tiny) -> None:
     """A version whose bytes were deleted is not there, whatever the registry says."""
     register(store, tiny, name="gone", input_example=X)
     with located(store, "models:/gone/1") as (_, folder):
+        (folder / "data" / "model.pt2").unlink()
+        with pytest.raises(NotFound, match=r"data/model\.pt2 is gone from .*register the model again"):
+            load_version(store, "models:/gone/1")
         shutil.rmtree(folder)
     with pytest.raises(NotFound, match="the model's files are gone"):
         load_version(store, "models:/gone/1")

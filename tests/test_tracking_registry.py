@@ -104,7 +104,27 @@ def test_an_alias_is_read_and_set(store, name):
         registry.set_alias(store, name, "champion", 9)
 
 
-@pytest.mark.parametrize("bad", ["latest", "v3", "no blanks", ""])
+@pytest.mark.parametrize("said", [1.0, True, None, -1, "1.0", "v1", "", "1 ", [1], "\u0662"])
+def test_what_names_no_version_is_refused_with_how_to_name_one(store, name, said):
+    """A float is mostly a column of a table; `v1` is what the files were called."""
+    register(store, name)
+    with pytest.raises(BadInput, match=r"names no version: (give its number, such as 2|write 1, the number alone)"):
+        registry.resolve(store, name, said)
+
+
+def test_an_alias_of_digits_is_read_as_mlflow_reads_it(store, name):
+    """MLflow lets people set one: behind '@' it is the alias, not the version of that number."""
+    for _ in range(2):
+        register(store, name)
+    store.client.set_registered_model_alias(name, "2", "1")
+    assert registry.resolve_uri(store, f"models:/{name}@2").version == 1
+    assert registry.resolve_uri(store, f"models:/{name}/2").version == 2
+    assert [registry.resolve(store, name, said).version for said in ("@2", "2", 2)] == [1, 2, 2]
+    with pytest.raises(NotFound, match="has no alias '3'"):
+        registry.resolve(store, name, "@3")
+
+
+@pytest.mark.parametrize("bad", ["latest", "v3", "no blanks", "", "3", "007", None, 3])
 def test_a_bad_alias_is_refused_before_the_store_is_asked(store, name, bad):
     """MLflow reserves 'latest' and 'v3'."""
     register(store, name)

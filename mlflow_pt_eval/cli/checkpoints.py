@@ -18,7 +18,7 @@ def add_parsers(verbs: Any, common: Parser) -> None:
     for name, run, text in (
         ("list", _list, "list a run's checkpoints"),
         ("verify", _verify, "read each checkpoint whole; status 1 if one is bad"),
-        ("prune", _prune, "delete all but the newest and those that versions came from"),
+        ("prune", _prune, "delete all but the newest, the best, and those that versions came from"),
     ):
         example = f"example: mlflow-pt-eval checkpoints {name} 0a1b2c3d4e5f"
         action = actions.add_parser(

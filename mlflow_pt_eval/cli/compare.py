@@ -81,4 +81,4 @@ def _beneath(result: Comparison) -> str:
 def _uri(name: str, version: str) -> str:
     if ":" in version:
         return version
-    return f"models:/{name}/{version}" if version.isdecimal() else f"models:/{name}@{version}"
+    return f"models:/{name}/{version}" if version.isdecimal() else f"models:/{name}@{version.removeprefix('@')}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlflow_pt_eval import names
-from mlflow_pt_eval.errors import NotFound
+from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.tracking import registry
 from mlflow_pt_eval.tracking.evaluations import EvaluationRun, find, on_digest, shared_digest
 from mlflow_pt_eval.tracking.missing_evaluations import different_data, evaluate_command, require_evaluations
@@ -37,6 +37,11 @@ def choose(
     store: Store, name_or_uris: str | Sequence[str], baseline: str | int | None, split: str, wanted: str | None
 ) -> Choice:
     """Choose as `compare` says; *wanted* is the digest of the data that the caller gave, None if none was given."""
+    if not isinstance(name_or_uris, str) and not _are_texts(name_or_uris):
+        raise BadInput(
+            f"{name_or_uris!r} cannot be compared: give a registered model's name, or a list of URIs such as "
+            "['models:/digits/1', 'models:/digits@champion']."
+        )
     whole = isinstance(name_or_uris, str) and not name_or_uris.startswith("models:")
     infos = _versions(store, [name_or_uris] if isinstance(name_or_uris, str) else name_or_uris, whole)
     base = None if baseline is None else _version(store, baseline, infos[0].name)
@@ -62,9 +67,14 @@ def _versions(store: Store, given: Sequence[str], whole: bool) -> list[VersionIn
     return list({info.uri: info for info in infos}.values())
 
 
+def _are_texts(given: object) -> bool:
+    return isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
+
+
 def _version(store: Store, said: str | int, name: str) -> VersionInfo:
-    text = str(said)
-    return registry.resolve_uri(store, text) if text.startswith("models:") else registry.resolve(store, name, text)
+    if isinstance(said, str) and said.startswith("models:"):
+        return registry.resolve_uri(store, said)
+    return registry.resolve(store, name, said)
 
 
 def _on(digest: str, infos: Sequence[VersionInfo], found: Sequence[Sequence[EvaluationRun]]) -> list[Evaluated]:

@@ -47,7 +47,7 @@ def compare(
     Errors: BadInput for named versions without an evaluation or on different data, with the command that mends it;
     NotFound for what does not exist; StoreUnavailable.
     """
-    store = connect()
+    store = connect(make=False)
     with reaching(store, "nothing was compared"):
         wanted = None if data is None else _digest(data, target, class_names)
         choice = choose(store, name_or_uris, baseline, split, wanted)

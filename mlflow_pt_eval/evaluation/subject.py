@@ -44,7 +44,7 @@ def subject_of(
         if into is not None:
             raise BadInput("into= takes the weights of a stored model, but a live module was given to be evaluated.")
         return Subject(module=model_or_uri)
-    if store is None or not isinstance(model_or_uri, str | Path):
+    if not isinstance(model_or_uri, str | Path):
         raise BadInput(f"a {type(model_or_uri).__name__} cannot be evaluated; give a model's URI or an nn.Module.")
     loaded = load_version(store, str(model_or_uri), into=into, device=device, doubt=True)
     if loaded.doubt is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from mlflow_pt_eval.evaluation.subject import Subject, subject_of
@@ -20,8 +22,11 @@ from mlflow_pt_eval.predict.ranks import Ranks, agreed
 from mlflow_pt_eval.predict.run import Progress
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, tag_evaluated
+from mlflow_pt_eval.tracking.models import in_store
 from mlflow_pt_eval.tracking.runs import OpenRun
 from mlflow_pt_eval.tracking.store import Store, connect
+
+_log = logging.getLogger("mlflow_pt_eval")
 
 
 def evaluate(
@@ -65,7 +70,7 @@ def evaluate(
     caller is in, or to a new one; a version's tags show its last evaluation on the split `test`. On an error a run
     opened for it ends as FAILED with the reason, and holds no metrics.
     With *distributed* every process of a torch.distributed job calls this; each sample goes through one of them, rank
-    0 alone writes, and all return what a single process would, to the last bit.
+    0 alone writes, and all return what a single process would, to the last bit; without it each evaluates all of it.
     Errors: BadInput, NotFound, StoreUnavailable, RankFailed, and what loading the model raises.
     """
     texts = {"split": split, "run_id": run_id, "experiment_name": experiment_name, "run_name": run_name}
@@ -79,18 +84,32 @@ def evaluate(
         dataset_name=dataset_name, distributed=distributed,
     )  # fmt: skip
     ranks = Ranks.current() if distributed else None
-    writes = log and (ranks is None or ranks.is_first)
+    writes = log and _speaks(ranks)
     choice = RunChoice(run_id=run_id, experiment_name=experiment_name, run_name=run_name)
     with preserved_rng():
         with ExitStack() as stack:
             with agreed(ranks):
-                store = connect() if writes or not isinstance(model_or_uri, nn.Module) else None
+                store = connect(make=False) if in_store(model_or_uri) else None
                 subject = subject_of(store, model_or_uri, into=into, device=device)
+                if writes and store is None:
+                    store = connect(make=run_id is None)
                 run = stack.enter_context(_run(store, subject, choice, split)) if store and writes else None
             evaluation = compute_and_log(run, subject, request) if run else compute(subject, request, digest=log)[0]
         if run is not None and subject.name is not None and subject.version is not None:
             tag_evaluated(run, evaluation, subject.name, subject.version)
         return evaluation
+
+
+def _speaks(ranks: Ranks | None) -> bool:
+    """Say whether this process talks to MLflow: of several, the first alone does."""
+    if ranks is not None or not dist.is_available() or not dist.is_initialized() or not dist.get_rank():
+        return ranks is None or ranks.is_first
+    _log.warning(
+        "process %d of %d evaluates, but logs nothing, which process 0 does; distributed=True shares the work",
+        dist.get_rank(),
+        dist.get_world_size(),
+    )
+    return False
 
 
 def _run(store: Store, subject: Subject, choice: RunChoice, split: str) -> AbstractContextManager[OpenRun]:

@@ -199,6 +199,8 @@ def save_weights(folder: Path, weights: Mapping[str, Any]) -> None:
 
 
 def _unreadable(folder: Path, info: ModelInfo) -> Exception:
+    if info.form == "exported":  # and its program was looked for before
+        return NotFound(f"{PROGRAM_FILE} is gone from {folder}; restore it, or register the model again.")
     if "pytorch" in info.flavors:
         return UnsafeFile(
             f"{folder} holds a pickled PyTorch model, which runs code when it is read, so it is not read. Where its "

@@ -11,7 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from mlflow_pt_eval.errors import BadInput, NotFound
+from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, NotFound
+from mlflow_pt_eval.files import readable_size
 from mlflow_pt_eval.state import load_tree
 
 # The textbooks' and the well-known trainers' names for the model's part of a checkpoint, the most explicit first.
@@ -40,17 +41,23 @@ class WeightsFile:
 def read_weights(path: Path) -> WeightsFile:
     """Read a file without executing anything in it.
 
-    Errors: NotFound; UnsafeFile for a pickled model, with the way round it; CheckpointDamaged; BadInput for a file
-    that holds no state dict, saying what it holds.
+    Errors: NotFound; UnsafeFile for a pickled model, with the way round it; BadInput for a file that is damaged, or
+    holds no state dict, saying what it holds.
     """
     if not path.is_file():
-        raise NotFound(f"there is no file {path}.")
+        raise NotFound(f"there is no file {path}." if not path.is_dir() else f"{path} is a folder, not a file.")
     if path.suffix.lower() == ".safetensors":
         try:
             return WeightsFile(load_file(path), None)
         except SafetensorError as error:
             raise BadInput(f"{path} is not a whole safetensors file ({error}).") from error
-    tree = load_tree(path)
+    try:
+        tree = load_tree(path)
+    except CheckpointDamaged as error:
+        raise BadInput(
+            f"{path} ({readable_size(path.stat().st_size)}) is no whole PyTorch file: it is cut off, damaged, or of "
+            "another kind. Copy it anew, or save the weights by torch.save(model.state_dict(), path)."
+        ) from error
     if _is_state_dict(tree):
         return WeightsFile(tree, None)
     if isinstance(tree, Mapping):

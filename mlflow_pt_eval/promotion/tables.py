@@ -32,7 +32,7 @@ def versions(name: str) -> pd.DataFrame:
 
     A warning names an alias whose logged model is deleted: `mlflow gc` would take the version's files with it.
     """
-    store = connect()
+    store = connect(make=False)
     with reaching(store, f"the versions of {name} were not read"):
         found = registry.versions(store, name)
         for info in found:
@@ -45,7 +45,7 @@ def history(name: str) -> pd.DataFrame:
 
     `before` and `after` are versions, `before` missing where the alias was set for the first time.
     """
-    store = connect()
+    store = connect(make=False)
     with reaching(store, f"the history of {name} was not read"):
         rows = sorted(_moves(store, name), key=lambda row: row["at"])
     return pd.DataFrame(rows, columns=_HISTORY).astype({"before": "Int64", "after": "Int64"})

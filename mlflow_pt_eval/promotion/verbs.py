@@ -6,7 +6,7 @@ import getpass
 import json
 import logging
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.gates import LatencyGate
 from mlflow_pt_eval.ledger import Move, earlier
 from mlflow_pt_eval.promotion.evidence import Evidence, gather, loads, lost_champion
-from mlflow_pt_eval.promotion.options import gates_for
+from mlflow_pt_eval.promotion.options import gates_for, gates_of
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking import registry
 from mlflow_pt_eval.tracking.aliases import check_movable, move_alias, read_ledger
@@ -35,7 +35,7 @@ def promote(
     version: int | str,
     *,
     alias: str = names.CHAMPION,
-    gates: Sequence[Gate] | None = None,
+    gates: Gate | Iterable[Gate] | None = None,
     metric: str = "accuracy",
     split: str = "test",
     min_delta: float = 0.0,
@@ -48,15 +48,17 @@ def promote(
     """Move *alias* to *version* (a number or an alias) if it passes every gate; return the decision, either way.
 
     The champion is the version that *alias* points to now. Both versions' newest evaluations on *split* on the same
-    data decide. *gates* stand in the place of those that the options make (see `gates_for`). The version is loaded
-    before anything moves. What was decided is `decision.json` of an MLflow run and a tag of the version; a dry run
-    writes nothing. A version that is the champion already passes, and nothing is done.
+    data decide. *gates*, several or one, stand in the place of those that the options make (see `gates_for`). The
+    version is loaded before anything moves. What was decided is `decision.json` of an MLflow run and a tag of the
+    version; a dry run writes nothing. A version that is the champion already passes, and nothing is done.
 
     Errors: NotFound for a version that does not exist; BadInput for one that was never evaluated, or not on the
     champion's data, with the command that mends it; PromotionConflict if the alias moved meanwhile.
     """
     names.check_model_name(name)
+    names.version_or_alias(version)
     check_movable(alias)
+    names.check_split(split)
     asked = gates_for(
         metric=metric, split=split, min_delta=min_delta, threshold=threshold, max_class_drop=max_class_drop,
         confidence=confidence, tolerance=tolerance,
@@ -64,8 +66,8 @@ def promote(
     if gates is not None:
         if asked != gates_for():
             raise BadInput("give gates, or metric, min_delta, threshold … of which gates are made, but not both.")
-        asked = tuple(gates)
-    store = connect()
+        asked = gates_of(gates)
+    store = connect(make=False)
     with reaching(store, f"{name} was not promoted"):
         decision = _decide(store, name, version, alias, asked, split)
         if dry_run or decision.unchanged:
@@ -82,7 +84,7 @@ def rollback(name: str, *, alias: str = names.CHAMPION) -> Decision:
     """
     names.check_model_name(name)
     check_movable(alias)
-    store = connect()
+    store = connect(make=False)
     with reaching(store, f"{name} was not rolled back"):
         current = registry.get_alias(store, name, alias)
         version, check = _last_good(store, name, alias, current)

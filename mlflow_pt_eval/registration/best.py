@@ -47,7 +47,7 @@ def register_best(
     unwrapped(model)
     if class_names is not None:
         check_class_names(class_names)
-    store = connect()
+    store = connect(make=False)
     record, checkpoint = _best_checkpoint(store, run_id, monitor, mode)
     return register(
         store,

@@ -45,7 +45,7 @@ def check_movable(alias: str) -> str:
 
 def read_ledger(store: Store, name: str, alias: str) -> tuple[Move, ...]:
     """Return the moves of *alias* that are still noted, oldest first; NotFound if there is no such model."""
-    key = f"{TAG_ALIAS_LEDGER_PREFIX}{check_alias(alias)}"
+    key = f"{TAG_ALIAS_LEDGER_PREFIX}{alias}"
     text = model_tags(store, name).get(key)
     try:
         return decode(text)

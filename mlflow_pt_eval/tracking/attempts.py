@@ -8,10 +8,11 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from mlflow_pt_eval.names import KIND_TRAINING, TAG_ATTEMPT, TAG_ATTEMPTS, TAG_INTERRUPTED, TAG_KIND
 from mlflow_pt_eval.processes import process_start
-from mlflow_pt_eval.tracking.runs import set_tags
+from mlflow_pt_eval.tracking.runs import get_run, set_tags
 from mlflow_pt_eval.tracking.store import Store
 
 _KEPT = 30  # attempts noted on a run, so that the tag stays within MLflow's limit
@@ -62,13 +63,30 @@ def next_attempt(tags: Mapping[str, str], resumed_from: str | None) -> tuple[Att
     before = last_attempt(tags)
     number = 1 if before is None else before.number + 1
     attempt = Attempt(number, socket.gethostname(), os.getpid(), process_start(os.getpid()), time.time(), resumed_from)
-    noted = [*json.loads(tags.get(TAG_ATTEMPTS, "[]")), asdict(attempt)][-_KEPT:]
+    noted = [*_noted(tags), asdict(attempt)][-_KEPT:]
     return attempt, {TAG_ATTEMPT: attempt.encode(), TAG_ATTEMPTS: json.dumps(noted, sort_keys=True)}
 
 
 def end(store: Store, run_id: str, attempt: Attempt) -> None:
-    """Note that the attempt is over, however it ended."""
-    set_tags(store, run_id, {TAG_ATTEMPT: replace(attempt, ended=True).encode()})
+    """Note that the attempt is over, however it ended; a newer one that has taken the run over stays the newest.
+
+    An attempt that was killed cannot say so: it stays one that has not ended.
+    """
+    tags, over = get_run(store, run_id).data.tags, replace(attempt, ended=True)
+    noted = [asdict(over) if one.get("number") == over.number else one for one in _noted(tags)]
+    changed = {TAG_ATTEMPTS: json.dumps(noted, sort_keys=True)}
+    newest = last_attempt(tags)
+    if newest is None or newest.number <= over.number:
+        changed[TAG_ATTEMPT] = over.encode()
+    set_tags(store, run_id, changed)
+
+
+def _noted(tags: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Read all of a run's attempts, oldest first; none where somebody else has changed the tag."""
+    try:
+        return [dict(one) for one in json.loads(tags.get(TAG_ATTEMPTS, "[]"))]
+    except (TypeError, ValueError):
+        return []
 
 
 def mark_dead(store: Store, experiment_id: str) -> list[str]:

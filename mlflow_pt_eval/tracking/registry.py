@@ -13,6 +13,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.tracking._tracking_service import utils as _ambient
 
+from mlflow_pt_eval import names
 from mlflow_pt_eval.errors import NotFound
 from mlflow_pt_eval.names import TAG_WEIGHTS_SHA256, check_alias, check_model_name
 from mlflow_pt_eval.tracking.store import Store
@@ -24,29 +25,31 @@ _SHOWN = 12  # of the names or versions that exist, in a message that one is mis
 
 def resolve_uri(store: Store, uri: str) -> VersionInfo:
     """Return the version that `models:/name/3`, `models:/name@alias` or `models:/name/latest` means now."""
-    return resolve(store, *parse_uri(uri))
+    name, wanted = parse_uri(uri)
+    return resolve(store, name, f"@{wanted}" if uri.endswith(f"@{wanted}") else wanted)
 
 
 def resolve(store: Store, name: str, version_or_alias: int | str) -> VersionInfo:
-    """Return the version that a number, an alias or 'latest' means now; NotFound says what there is instead."""
+    """Return the version that a number, an alias or 'latest' means now; NotFound says what there is instead.
+
+    With '@' in front it is an alias, also of digits alone, which MLflow lets people set.
+    """
     check_model_name(name)
-    text = str(version_or_alias).removeprefix("@")
+    text = names.version_or_alias(version_or_alias)
     try:
         return VersionInfo.of(_get(store, name, text))
     except MlflowException as error:
         # MLflow answers a missing alias with the code for a bad parameter.
         if not missing(error) and error.error_code != "INVALID_PARAMETER_VALUE":
             raise
-        wanted = f"version {text}" if text.isdecimal() else f"alias {text!r}"
+        wanted = f"version {text}" if text.isdecimal() else f"alias {text.removeprefix('@')!r}"
         raise NotFound(f"{name!r} has no {wanted}; it has {_listed(versions(store, name))}.") from error
 
 
 def _get(store: Store, name: str, text: str) -> Any:
     if text.isdecimal():
         return store.client.get_model_version(name, text)
-    if text.lower() != "latest":
-        check_alias(text)
-    return store.client.get_model_version_by_alias(name, text)
+    return store.client.get_model_version_by_alias(name, text.removeprefix("@"))
 
 
 def versions(store: Store, name: str) -> list[VersionInfo]:

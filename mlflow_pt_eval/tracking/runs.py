@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import random
@@ -19,14 +20,14 @@ from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
-from mlflow_pt_eval.errors import NotFound
-from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND, TAG_RESUMABLE
+from mlflow_pt_eval.errors import BadInput, NotFound
+from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.store import Store, reaching
-from mlflow_pt_eval.tracking.version_info import quoted
 
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 _TAG_LIMIT = 8000
+_log = logging.getLogger("mlflow_pt_eval")
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ def given_run_id() -> str | None:
 
 def get_run(store: Store, run_id: str) -> MlflowRun:
     """Return a run; NotFound, naming the store, where there is none or it is deleted; StoreUnavailable."""
+    if not isinstance(run_id, str):
+        raise BadInput(f"{run_id!r} is not a run's id, which is a text, as `TrainingRun.run_id` and the UI give it.")
     try:
         with reaching(store, f"the run {run_id} was not read"):
             run = store.client.get_run(run_id)
@@ -55,22 +58,6 @@ def get_run(store: Store, run_id: str) -> MlflowRun:
     if run.info.lifecycle_stage != "active":
         raise NotFound(f"the run {run_id!r} is deleted; restore it with `mlflow runs restore --run-id {run_id}`.")
     return run
-
-
-def newest_resumable(store: Store, experiment_id: str, run_name: str) -> MlflowRun | None:
-    """Return the newest run of that name which says that it can be gone on with."""
-    clauses = [f"tags.`{TAG_RESUMABLE}` = 'true'"]
-    if not ("'" in run_name and '"' in run_name):  # MLflow's filters have no text with both
-        clauses.append(f"attributes.run_name = {quoted(run_name)}")
-    query, token = " AND ".join(clauses), None
-    while True:
-        page = store.client.search_runs(
-            [experiment_id], query, order_by=["attributes.start_time DESC"], max_results=100, page_token=token
-        )
-        found = next((run for run in page if run.info.run_name == run_name), None)
-        if found is not None or not page.token:
-            return found
-        token = page.token
 
 
 def open_run(
@@ -96,6 +83,8 @@ def open_run(
             if fallback_parent not in (None, given) and MLFLOW_PARENT_RUN_ID not in run.data.tags:
                 all_tags[MLFLOW_PARENT_RUN_ID] = str(fallback_parent)
             return adopt(store, run, all_tags)
+        if run.data.tags[TAG_KIND] == kind:
+            _log.warning("the run %s holds the %s of an earlier call: this one gets a child run of it", given, kind)
         parent_run_id = given
     return create_run(store, all_tags, experiment_name, run_name, parent_run_id or fallback_parent)
 

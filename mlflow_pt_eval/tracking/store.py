@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import sqlite3
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import mlflow
-import requests
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 
-from mlflow_pt_eval.errors import BadInput, NotFound, StoreBroken, StoreUnavailable
+from mlflow_pt_eval.errors import BadInput, NotFound, PtEvalError, StoreUnavailable
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.credentials import without_credentials
-
-_SQLITE = "sqlite:///"
-_log = logging.getLogger("mlflow_pt_eval")
+from mlflow_pt_eval.tracking.databases import SQLITE, absolute, build, database_of, examine, few_tries
+from mlflow_pt_eval.tracking.refusals import answering, first_line, refused_by_disk, unknown_registry
+from mlflow_pt_eval.tracking.refusals import unavailable as unavailable  # for all of `tracking`
 
 # MLflow blocks a call for four minutes when its server is away. Ours are retried by the code that
 # can wait, so a single call gives up early; what the user has set stays.
@@ -45,7 +40,7 @@ class Store:
 
     def artifact_root(self) -> Path | None:
         """Return the folder for artifacts beside a SQLite database; None for any other store."""
-        database = _database(self.tracking_uri)
+        database = database_of(self.tracking_uri)
         return None if database is None else database.parent / "mlartifacts"
 
     def experiment_id(self, name: str | None = None) -> str:
@@ -83,47 +78,51 @@ class Store:
         return found
 
 
-def connect(tracking_uri: str | None = None, *, registry_uri: str | None = None) -> Store:
+def connect(tracking_uri: str | None = None, *, registry_uri: str | None = None, make: bool = True) -> Store:
     """Return the store at *tracking_uri*, or the one that MLflow's settings choose.
 
     The default is `sqlite:///mlflow.db` in the working directory, made absolute here, so that a later change of
-    directory changes nothing. Errors: StoreBroken for a half-made database, StoreUnavailable for a server that
-    does not answer, BadInput for a URI that MLflow does not know.
+    directory changes nothing. With *make* a SQLite file that is not there is made; without, for what only makes
+    sense with what is stored already, it is an error.
+    Errors: NotFound where there is no store and none is made, BadInput for what can be none, StoreBroken for a
+    damaged or half-made database, StorageFailed for one that may not be read or written, StoreUnavailable for a
+    server that does not answer.
     """
-    uri = without_credentials(_absolute(tracking_uri or mlflow.get_tracking_uri()))
-    if uri.startswith(("http://", "https://")):
+    uri = without_credentials(absolute(tracking_uri or mlflow.get_tracking_uri()))
+    if _is_server(uri):
         for key, value in _HTTP_DEFAULTS.items():
             os.environ.setdefault(key, value)
         # A retry's jitter is drawn from Python's global generator, on whichever thread it happens: during an outage
         # that would change the user's random numbers.
         os.environ["MLFLOW_HTTP_REQUEST_BACKOFF_JITTER"] = "0"
-    database = _database(uri)
-    if database is not None and not database.exists():
-        _build(database)
-    if registry_uri is None:
-        chosen = mlflow.get_registry_uri()
-        registry_uri = uri if chosen == mlflow.get_tracking_uri() else without_credentials(_absolute(chosen))
-    with _answering(uri, database):
-        client = MlflowClient(tracking_uri=uri, registry_uri=registry_uri)
+    chosen = mlflow.get_registry_uri() if registry_uri is None else registry_uri
+    registry = uri if chosen == mlflow.get_tracking_uri() else without_credentials(absolute(chosen))
+    database = database_of(uri)
+    with answering(uri, database), contextlib.nullcontext() if _is_server(uri) else few_tries():
+        for one in dict.fromkeys((database, database_of(registry))):
+            if one is not None:
+                _prepare(one, make=make)
+        client = MlflowClient(tracking_uri=uri, registry_uri=registry)
         client.search_experiments(max_results=1)
-    return Store(client, uri, registry_uri)
+    return Store(client, uri, registry)
 
 
-def unavailable(error: BaseException) -> bool:
-    """Say whether an error means that the server is away or out of order, so that the same call may succeed later."""
-    if isinstance(
-        error, StoreUnavailable | requests.ConnectionError | requests.Timeout | ConnectionError | TimeoutError
-    ):
-        return True
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return error.response.status_code >= 500 or error.response.status_code == 429
-    if isinstance(error, MlflowException):
-        text = str(error)
-        return any(sign in text for sign in _AWAY) or (error.get_http_status_code() >= 500 and "API request to" in text)
-    return "database is locked" in str(error)
+def is_made() -> bool:
+    """Say whether there is a store already where `connect` would make one."""
+    database = database_of(absolute(mlflow.get_tracking_uri()))
+    return database is None or examine(database, to_write=False)
 
 
-_AWAY = ("Max retries exceeded", "Connection", "timed out", "timeout exception", "database is locked", "error code 5")
+def _prepare(database: Path, *, make: bool) -> None:
+    if examine(database, to_write=make):
+        return
+    if not make:
+        raise NotFound(
+            f"there is no tracking store yet at {SQLITE}{database}: change to the folder where the training was "
+            "started, or name its store with MLFLOW_TRACKING_URI, such as sqlite:////path/to/mlflow.db."
+        )
+    if not database.exists():
+        build(database)
 
 
 @contextlib.contextmanager
@@ -131,109 +130,18 @@ def reaching(store: Store, what: str) -> Iterator[None]:
     """Turn the many ways in which a server can be away into StoreUnavailable, which names *what* was not done."""
     try:
         yield
-    except StoreUnavailable:
+    except PtEvalError:
         raise
     except Exception as error:
         if unavailable(error):
-            raise StoreUnavailable(f"{what}: {store.shown} does not answer ({_first_line(error)}).") from error
+            raise StoreUnavailable(f"{what}: {store.shown} does not answer ({first_line(error)}).") from error
+        if refused := refused_by_disk(error, store.shown) or unknown_registry(error, store.registry_uri):
+            raise refused from error
         raise
 
 
-@contextlib.contextmanager
-def _answering(uri: str, database: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        if database is not None and _half_made(error):
-            raise StoreBroken(
-                f"{database} is a half-made MLflow database (MLflow's own first start, several times at once, leaves "
-                f"such a one): {_first_line(error)}. If nothing in it is wanted, delete it; otherwise stop whatever "
-                f"uses it and run `mlflow db upgrade {redact(uri)}`."
-            ) from error
-        if unavailable(error):
-            raise StoreUnavailable(
-                f"the tracking server {redact(uri)} does not answer: {_first_line(error)}. "
-                "Start it, or choose another with MLFLOW_TRACKING_URI."
-            ) from error
-        if isinstance(error, MlflowException) and (refused := _refused(str(error))):
-            raise BadInput(f"the tracking server {redact(uri)} {refused}") from error
-        raise
-
-
-def _refused(text: str) -> str:
-    """Say what a server's refusal means, and what to do; '' where it has not refused."""
-    if "error code 401" in text:
-        return (
-            "does not know this user name and password: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to "
-            "those that its administrator has made."
-        )
-    if "error code 403" in text and "Invalid Host header" in text:
-        return "does not answer to this host name: start it with --allowed-hosts, which lists the names to answer to."
-    return ""
-
-
-def _half_made(error: Exception) -> bool:
-    signs = (
-        "no such table",
-        "no such column",
-        "duplicate column",
-        "already exists",
-        "out-of-date database schema",
-        "can't locate revision",
-    )
-    return any(sign in str(error).lower() for sign in signs)
-
-
-def _first_line(error: BaseException) -> str:
-    return redact(str(error).strip().splitlines()[0][:300]) if str(error).strip() else type(error).__name__
-
-
-def _absolute(uri: str) -> str:
-    if not uri.startswith(_SQLITE) or uri == _SQLITE or ":memory:" in uri:
-        return uri
-    path = Path(unquote(uri[len(_SQLITE) :]))
-    return uri if path.is_absolute() else f"{_SQLITE}{Path.cwd() / path}"
-
-
-def _database(uri: str) -> Path | None:
-    if not uri.startswith(_SQLITE) or ":memory:" in uri or uri == _SQLITE:
-        return None
-    return Path(unquote(uri[len(_SQLITE) :].partition("?")[0]))
-
-
-def _build(database: Path) -> None:
-    """Make a database under a temporary name and link it into place, so that of many first starts one wins."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{database.name}.", dir=database.parent) as folder:
-        fresh = Path(folder) / database.name
-        with _quiet_migrations():
-            made = SqlAlchemyStore(f"{_SQLITE}{fresh}", (database.parent / "mlartifacts").as_uri())
-            made.engine.dispose()
-        _checkpoint_journal(fresh)
-        with contextlib.suppress(FileExistsError):  # another process was first; its database is as good
-            os.link(fresh, database)
-
-
-def _checkpoint_journal(database: Path) -> None:
-    connection = sqlite3.connect(database)
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-
-
-@contextlib.contextmanager
-def _quiet_migrations() -> Iterator[None]:
-    # Some hundred lines on a newcomer's first start, all of them about tables that never held anything.
-    names = ("alembic", "mlflow.store.db.utils", "mlflow.store.tracking.sqlalchemy_store")
-    before = {name: logging.getLogger(name).level for name in names}
-    for name in names:
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
 
 
 def _new_folder(root: Path, name: str) -> Path:

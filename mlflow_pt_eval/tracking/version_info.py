@@ -64,7 +64,7 @@ def parse_uri(uri: str) -> tuple[str, str]:
     >>> parse_uri("models:/digits@champion")
     ('digits', 'champion')
     """
-    found = _MODEL_URI.fullmatch(uri)
+    found = _MODEL_URI.fullmatch(uri) if isinstance(uri, str) else None
     if found is None:
         raise BadInput(f"{uri!r} does not name a registered version: write models:/NAME/VERSION or models:/NAME@ALIAS.")
     return check_model_name(found[1]), found[2] or found[3]

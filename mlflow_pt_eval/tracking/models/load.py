@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from mlflow_pt_eval.exporting.folder import Form, load_folder, read_info
 from mlflow_pt_eval.names import Outputs
 from mlflow_pt_eval.predict.model import named_device, usable_device
 from mlflow_pt_eval.state import preserved_rng
-from mlflow_pt_eval.tracking.models.locate import located
+from mlflow_pt_eval.tracking.models.locate import in_store, located
 from mlflow_pt_eval.tracking.store import Store, connect
 
 
@@ -45,7 +46,7 @@ class LoadedModel:
 
 
 def load_version(
-    store: Store,
+    store: Store | None,
     model_uri: str,
     *,
     into: nn.Module | None = None,
@@ -54,6 +55,7 @@ def load_version(
 ) -> LoadedModel:
     """Load `models:/name/3`, `models:/name@alias`, `models:/m-…`, `runs:/id/path` or a local folder.
 
+    Of a local folder *store* may be None.
     *into* takes the weights, strictly, instead of the exported graph; with *doubt* both are compared on the example
     that is stored with the model. *device* "auto" is CUDA where there is one.
     Errors: NotFound, UnsafeFile, CheckpointDamaged (not the weights that were published), PathEscape, StateMismatch,
@@ -81,7 +83,9 @@ def load_version(
         )
 
 
-def load_model(model_uri: str, *, into: nn.Module | None = None, device: str | torch.device = "auto") -> nn.Module:
+def load_model(
+    model_uri: str | Path, *, into: nn.Module | None = None, device: str | torch.device = "auto"
+) -> nn.Module:
     """Return a published model in eval mode: its exported graph, or *into* with its weights (strictly loaded).
 
     *model_uri* is `models:/name/3`, `models:/name@alias`, `models:/m-…`, `runs:/id/path` or a local model folder;
@@ -89,7 +93,9 @@ def load_model(model_uri: str, *, into: nn.Module | None = None, device: str | t
     there is; UnsafeFile for a model that only a pickle could restore; CheckpointDamaged for one whose weights are not
     those that were published; StateMismatch where *into* does not fit.
     """
-    return load_version(connect(), model_uri, into=into, device=device).module
+    uri = str(model_uri) if isinstance(model_uri, Path) else model_uri
+    store = connect(make=False) if in_store(uri) else None
+    return load_version(store, uri, into=into, device=device).module
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

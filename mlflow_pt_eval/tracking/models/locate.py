@@ -46,13 +46,29 @@ class Located:
     weights_sha256: str | None = None
 
 
+_WANTED = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/PATH or a local folder."
+
+
+def in_store(model_uri: object) -> bool:
+    """Say whether *model_uri* names something in a store, which a local folder does not need.
+
+    >>> in_store("models:/digits/3"), in_store("exported/digits")
+    (True, False)
+    """
+    return isinstance(model_uri, str) and model_uri.startswith(("models:/", "runs:/"))
+
+
 @contextlib.contextmanager
-def located(store: Store, model_uri: str) -> Iterator[tuple[Located, Path]]:
+def located(store: Store | None, model_uri: str) -> Iterator[tuple[Located, Path]]:
     """Give where *model_uri* leads to, and its folder, which is a download for the block where the store is remote.
 
-    Errors: NotFound, saying what there is; PathEscape for a version whose source is outside the artifact store;
-    BadInput for a URI of no known kind; StoreUnavailable.
+    For a local folder *store* may be None. Errors: NotFound, saying what there is; PathEscape for a version whose
+    source is outside the artifact store; BadInput for a URI of no known kind; StoreUnavailable.
     """
+    if store is None or not in_store(model_uri):
+        local = _of_folder(model_uri)
+        yield local, Path(local.location)
+        return
     with reaching(store, f"{model_uri} was not loaded"), tempfile.TemporaryDirectory(prefix="pt_eval_model.") as place:
         found = locate(store, model_uri)
         yield found, _brought(store, found, Path(place))
@@ -72,12 +88,15 @@ def locate(store: Store, model_uri: str) -> Located:
         return _of_version(store, model_uri, _COPIES)
     if run := _RUN.fullmatch(model_uri):
         return _of_run(store, run[1], run[2])
+    return _of_folder(model_uri)
+
+
+def _of_folder(model_uri: str) -> Located:
+    if not isinstance(model_uri, str):
+        raise BadInput(f"{model_uri!r} is not a model's URI: write {_WANTED}")
     folder = local_folder(model_uri)
     if folder is None:
-        raise BadInput(
-            f"{model_uri!r} is not a model's URI: write models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, "
-            "runs:/RUN_ID/PATH or a local folder."
-        )
+        raise BadInput(f"{model_uri!r} is not a model's URI: write {_WANTED}")
     if not (folder / MLMODEL_FILE).is_file():
         raise NotFound(f"{folder} is not a model's folder: it has no file {MLMODEL_FILE}{_meant(model_uri)}.")
     return Located(uri=str(folder.absolute()), location=str(folder.absolute()))

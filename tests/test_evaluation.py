@@ -31,6 +31,7 @@ from mlflow_pt_eval.tracking.evaluations import find
 from mlflow_pt_eval.tracking.models import load_version
 from mlflow_pt_eval.tracking.registry import resolve_uri
 from mlflow_pt_eval.tracking.store import Store, connect
+from mlflow_pt_eval.training.run import TrainingRun
 
 # MLflow's pyfunc warns of its own types when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
@@ -228,6 +229,32 @@ def test_bad_input_leaves_a_failed_run_with_the_reason_and_nothing_else(store, o
     assert run.data.metrics == {}
     assert store.client.list_artifacts(run.info.run_id) == []
     assert not {names.TAG_SPLIT, names.TAG_DATASET_DIGEST, names.TAG_MODEL_URI} & set(run.data.tags)
+
+
+def test_an_evaluation_inside_a_training_belongs_to_it(store):
+    """So that those of each epoch stand under the training in the UI, and not side by side with it."""
+    model = nn.Linear(4, 3)
+    with TrainingRun({"model": model}) as run:
+        for epoch in run.epochs(2):
+            evaluate(
+                model, (torch.zeros(6, 4), [0, 1, 2] * 2), outputs="logits", split="val", run_name=f"epoch {epoch}"
+            )
+            run.log(val_loss=1.0)
+    evaluate(model, (torch.zeros(6, 4), [0, 1, 2] * 2), outputs="logits", run_name="after it")
+    parents = {found.info.run_name: found.data.tags.get("mlflow.parentRunId") for found in runs(store)}
+    del parents[next(name for name in parents if name not in ("epoch 0", "epoch 1", "after it"))]
+    assert parents == {"epoch 0": run.run_id, "epoch 1": run.run_id, "after it": None}
+
+
+def test_names_that_an_open_run_leaves_no_use_for_are_said(store, caplog):
+    """The run has its own name and experiment, which stay."""
+    data = (torch.zeros(6, 4), [0, 1, 2] * 2)
+    with mlflow.start_run(run_name="mine") as mine:
+        evaluate(nn.Linear(4, 3), data, outputs="logits", run_name="other", experiment_name="elsewhere")
+        assert "was there already: not used: run_name='other', experiment_name='elsewhere'" in caplog.text
+        evaluate(nn.Linear(4, 3), data, outputs="logits", run_name="second")
+        assert f"the run {mine.info.run_id} holds the evaluation of an earlier call" in caplog.text
+    assert sorted(run.info.run_name for run in runs(store)) == ["mine", "second"]
 
 
 def test_names_that_do_not_fit_the_model_are_refused_after_its_first_batch():

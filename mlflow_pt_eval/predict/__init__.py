@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlflow_pt_eval.predict.gathering import Predictions
+from mlflow_pt_eval.predict.predictions import Predictions
 from mlflow_pt_eval.predict.run import predict
 
 __all__ = ["Predictions", "predict"]

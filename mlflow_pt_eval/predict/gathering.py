@@ -6,11 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -23,6 +21,7 @@ from mlflow_pt_eval.names import Outputs, Task
 from mlflow_pt_eval.predict.forward import Forward
 from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, average_of_some, fitting
 from mlflow_pt_eval.predict.outputs import NotFinite, Scores
+from mlflow_pt_eval.predict.predictions import Predictions
 from mlflow_pt_eval.predict.probes import other_inputs, other_outputs
 from mlflow_pt_eval.predict.ranks import Ranks
 from mlflow_pt_eval.predict.task import first_shape, infer_task
@@ -35,30 +34,6 @@ _SAID: dict[Outputs, str] = {
 }
 _CHECKED_TOGETHER = 32  # batches whose labels are looked at in one go
 _log = logging.getLogger("mlflow_pt_eval")
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Predictions:
-    """What a model gave for data: *labels* (N,) or, multilabel, (N, K) int64; *scores* (N, K) float32 in [0, 1].
-
-    For binary K is 2, the columns of class 0 and 1. *loss* is the criterion's average, *digest* the data's (each
-    None if it was not asked for), *seconds* the whole pass. *notes* holds each thing that had to be said once.
-    """
-
-    labels: Labels
-    scores: npt.NDArray[np.float32]
-    task: Task
-    outputs: Outputs
-    data_name: str
-    seconds: float
-    loss: float | None = None
-    digest: str | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def samples_per_second(self) -> float:
-        """The pass's throughput."""
-        return len(self.labels) / self.seconds
 
 
 class Gathered:

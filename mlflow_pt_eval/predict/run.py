@@ -18,10 +18,11 @@ from mlflow_pt_eval.data.digest import digest as digest_of
 from mlflow_pt_eval.data.digest import digesting
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import Outputs, Task
-from mlflow_pt_eval.predict.gathering import Gathered, Predictions
+from mlflow_pt_eval.predict.gathering import Gathered
 from mlflow_pt_eval.predict.guard import seldom_collecting, untouched
 from mlflow_pt_eval.predict.loss import Criterion
 from mlflow_pt_eval.predict.model import choose_device, evaluating, without_ddp
+from mlflow_pt_eval.predict.predictions import Predictions
 from mlflow_pt_eval.predict.ranks import Ranks, agreed
 
 Progress = bool | Literal["auto"]

@@ -33,7 +33,16 @@ from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.signals import ending_truly
 from mlflow_pt_eval.tracking.datasets import dataset_name, log_inputs
 from mlflow_pt_eval.tracking.registry import tag_version
-from mlflow_pt_eval.tracking.runs import OpenRun, adopt, create_run, finish, get_run, open_run, set_tags
+from mlflow_pt_eval.tracking.runs import (
+    OpenRun,
+    adopt,
+    create_run,
+    finish,
+    get_run,
+    open_run,
+    open_training_run,
+    set_tags,
+)
 from mlflow_pt_eval.tracking.store import Store, reaching
 
 _log = logging.getLogger("mlflow_pt_eval")
@@ -56,11 +65,12 @@ def evaluation_run(store: Store, choice: RunChoice, *, training_run_id: str | No
     """Open the run that an evaluation writes to, and end it truly: FINISHED, or FAILED with the reason in a tag;
     KILLED by SIGTERM, too, which then ends the process.
 
-    *training_run_id* is its parent where no other is, if that run is still there.
+    *training_run_id*, or the training that is open in this process, is its parent where no other is, if that run is
+    still there.
     """
     with ending_truly():
         with reaching(store, "the evaluation was not begun"):
-            run = _open(store, choice, _present_run(store, training_run_id))
+            run = _open(store, choice, _present_run(store, training_run_id or open_training_run()))
         try:
             yield run
         except BaseException as error:

@@ -28,6 +28,7 @@ from mlflow_pt_eval.tracking.store import Store, reaching
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 _TAG_LIMIT = 8000
 _log = logging.getLogger("mlflow_pt_eval")
+_trainings: list[str] = []  # the runs of those that are open in this process
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,21 @@ def given_run_id() -> str | None:
     """Return the run that the caller has put us in: by MLFLOW_RUN_ID (so does `mlflow run`) or by an active run."""
     active = mlflow.active_run()
     return active.info.run_id if active is not None else os.environ.get("MLFLOW_RUN_ID") or None
+
+
+@contextmanager
+def in_training(run_id: str) -> Iterator[None]:
+    """Have `open_training_run` give *run_id* in the block."""
+    _trainings.append(run_id)
+    try:
+        yield
+    finally:
+        _trainings.remove(run_id)
+
+
+def open_training_run() -> str | None:
+    """Return the run of the training whose block is open in this process, the innermost of several; None of none."""
+    return _trainings[-1] if _trainings else None
 
 
 def get_run(store: Store, run_id: str) -> MlflowRun:

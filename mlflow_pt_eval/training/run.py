@@ -15,6 +15,7 @@ from mlflow_pt_eval.policies import check_whole
 from mlflow_pt_eval.records import History
 from mlflow_pt_eval.state import Stateful, check_state, preserved_rng
 from mlflow_pt_eval.tracking.params import flatten
+from mlflow_pt_eval.tracking.runs import in_training
 from mlflow_pt_eval.tracking.store import connect
 from mlflow_pt_eval.training import arguments, overrides
 from mlflow_pt_eval.training.batches import Skip
@@ -122,6 +123,7 @@ class TrainingRun:
                 session.watch.echo_seconds = _ECHO_SECONDS
             session.rehearsal = overrides.current()
             take_up(session, self._opening)
+            stack.enter_context(in_training(self.run_id))
             self._stack = stack.pop_all()
         try:
             session.plan.call("on_train_start", self)

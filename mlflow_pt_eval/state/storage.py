@@ -11,7 +11,7 @@ from typing import IO, Any, cast
 
 import torch
 
-from mlflow_pt_eval.errors import CheckpointDamaged, NotFound, StorageFailed, UnsafeFile
+from mlflow_pt_eval.errors import CheckpointDamaged, NotFound, StorageFailed, UnsafeFile, with_kind
 from mlflow_pt_eval.files import atomic_file, storage_errors
 from mlflow_pt_eval.records import FileEntry
 
@@ -74,7 +74,7 @@ def _unreadable(path: Path, error: Exception) -> UnsafeFile | CheckpointDamaged:
             "In the process that has the class, save the weights alone: torch.save(model.state_dict(), path)."
         )
     return CheckpointDamaged(
-        f"{path} cannot be read: it is damaged, cut off or no checkpoint ({_first_line(error)}). "
+        f"{path} cannot be read: it is damaged, cut off or no checkpoint ({with_kind(error)}). "
         "Use another checkpoint or copy of it."
     )
 
@@ -98,7 +98,3 @@ def _foreign_pickle(path: Path) -> list[str]:
     with path.open("rb") as file:
         start = file.read(2)
     return ["a plain pickle"] if start[:1] == b"\x80" and start[1:] > b"\x02" else []
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip() or 'no further word'}".splitlines()[0][:200]

@@ -11,7 +11,7 @@ import requests
 from mlflow.exceptions import InvalidUrlException, MlflowException
 from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
 
-from mlflow_pt_eval.errors import BadInput, PtEvalError, StorageFailed, StoreBroken, StoreUnavailable
+from mlflow_pt_eval.errors import BadInput, PtEvalError, StorageFailed, StoreBroken, StoreUnavailable, first_line
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.databases import damaged
 
@@ -45,7 +45,7 @@ def refused_by_disk(error: BaseException, shown: str) -> PtEvalError | None:
     if "database or disk is full" in text:
         return StorageFailed(f"the tracking store {shown} cannot be written to: the disk is full. Free space there.")
     if "disk image is malformed" in text or "file is not a database" in text:
-        return damaged(shown, first_line(error))
+        return damaged(shown, in_one_line(error))
     return None
 
 
@@ -77,7 +77,7 @@ def _of_database(uri: str, database: Path, error: Exception) -> PtEvalError | No
     if _half_made(error):
         return StoreBroken(
             f"{database} is a half-made MLflow database (MLflow's own first start, several times at once, leaves "
-            f"such a one): {first_line(error)}. If nothing in it is wanted, delete it; otherwise stop whatever "
+            f"such a one): {in_one_line(error)}. If nothing in it is wanted, delete it; otherwise stop whatever "
             f"uses it and run `mlflow db upgrade {redact(uri)}`."
         )
     return refused_by_disk(error, str(database))
@@ -89,7 +89,7 @@ def _of_server(uri: str, error: Exception) -> PtEvalError | None:
     # Of a database server whose driver says that it cannot connect; a SQLite file was looked at before.
     if unavailable(error) or (isinstance(error, DBAPIError) and not isinstance(error.orig, sqlite3.Error)):
         return StoreUnavailable(
-            f"the tracking server {redact(uri)} does not answer: {first_line(error)}. "
+            f"the tracking server {redact(uri)} does not answer: {in_one_line(error)}. "
             "Start it, or choose another with MLFLOW_TRACKING_URI."
         )
     if isinstance(error, MlflowException) and (refused := _refused(str(error))):
@@ -142,6 +142,6 @@ def _half_made(error: Exception) -> bool:
     return any(sign in str(error).lower() for sign in signs)
 
 
-def first_line(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """Return an error's first line without a password."""
-    return redact(str(error).strip().splitlines()[0][:300]) if str(error).strip() else type(error).__name__
+    return redact(first_line(error))

@@ -17,7 +17,7 @@ from mlflow_pt_eval.errors import BadInput, NotFound, PtEvalError, StoreUnavaila
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.credentials import without_credentials
 from mlflow_pt_eval.tracking.databases import SQLITE, absolute, build, database_of, examine, few_tries
-from mlflow_pt_eval.tracking.refusals import answering, first_line, refused_by_disk, unknown_registry
+from mlflow_pt_eval.tracking.refusals import answering, in_one_line, refused_by_disk, unknown_registry
 from mlflow_pt_eval.tracking.refusals import unavailable as unavailable  # for all of `tracking`
 
 # MLflow blocks a call for four minutes when its server is away. Ours are retried by the code that
@@ -134,7 +134,7 @@ def reaching(store: Store, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         if unavailable(error):
-            raise StoreUnavailable(f"{what}: {store.shown} does not answer ({first_line(error)}).") from error
+            raise StoreUnavailable(f"{what}: {store.shown} does not answer ({in_one_line(error)}).") from error
         if refused := refused_by_disk(error, store.shown) or unknown_registry(error, store.registry_uri):
             raise refused from error
         raise

@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.distributed import Ranks
-from mlflow_pt_eval.errors import Interrupted, RankFailed
+from mlflow_pt_eval.errors import Interrupted, RankFailed, with_kind
 from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.registration import register
@@ -107,8 +107,7 @@ def among(ranks: Ranks, ending: Ending) -> Ending:
 
 def in_one_line(error: BaseException | None) -> str:
     """Return an error's type and first line, without passwords."""
-    first = (str(error).strip().splitlines() or [""])[0][:300]
-    return redact(f"{type(error).__name__}: {first}")
+    return redact("NoneType" if error is None else with_kind(error))
 
 
 def end_early(session: Session, ending: Ending) -> None:

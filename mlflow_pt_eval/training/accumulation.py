@@ -30,7 +30,8 @@ class Accumulation:
     def watch(self, state: Mapping[str, Any], *, waits: bool, says: bool) -> None:
         """Watch the optimizers of *state*. Processes that agree on a step to save at cannot *wait*."""
         self._waits, self._says = waits, says
-        self._optimizers = [part for part in state.values() if isinstance(part, Optimizer)]
+        found = (_core(part) for part in state.values() if isinstance(part, Optimizer))
+        self._optimizers = [optimizer for optimizer in found if optimizer is not None]
         self._hooks = [each.register_step_post_hook(self._note) for each in self._optimizers]
 
     def _note(self, *_: Any) -> None:
@@ -74,3 +75,16 @@ class Accumulation:
         """Let go of the optimizers."""
         for hook in self._hooks:
             hook.remove()
+
+
+def _core(optimizer: Optimizer) -> Optimizer | None:
+    """Return the optimizer that does the steps: a wrapper (Accelerate's, a Lookahead) may be one in name alone.
+
+    None of one that cannot be watched.
+    """
+    while not hasattr(optimizer, "_optimizer_step_post_hooks"):
+        inner = getattr(optimizer, "optimizer", None)
+        if not isinstance(inner, Optimizer):
+            return None
+        optimizer = inner
+    return optimizer

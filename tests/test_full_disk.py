@@ -30,10 +30,10 @@ filler, epochs = Path(sys.argv[1], "filler"), 5
 waits = mpe.ModelCheckpoint(when_busy="wait")
 
 def fill(epoch, batch):
-    if (epoch, batch) == (2, 0):
+    if epoch >= 2:  # again and again: what has been sent meanwhile has left room
         while not any(Path("mlartifacts").rglob("epoch=0000*/manifest.json")):
             time.sleep(0.02)
-        with filler.open("wb", buffering=0) as file:
+        with filler.open("ab", buffering=0) as file:
             try:
                 while file.write(bytes(1024)):
                     pass

@@ -17,6 +17,16 @@ def shorten(text: str, limit: int) -> str:
     return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
 
 
+def listed(texts: Sequence[str], limit: int) -> str:
+    """Return the first *limit* of *texts*, and how many more there are.
+
+    >>> listed(["a", "b", "c"], 2), listed(["a"], 2)
+    ('a, b and 1 more', 'a')
+    """
+    more = len(texts) - limit
+    return ", ".join(texts[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
 def score(value: float, digits: int = 4) -> str:
     """Return *value* with *digits* decimals; what is short of 1 is never shown as 1, nor more than 0 as 0.
 

@@ -251,7 +251,7 @@ def test_names_that_an_open_run_leaves_no_use_for_are_said(store, caplog):
     data = (torch.zeros(6, 4), [0, 1, 2] * 2)
     with mlflow.start_run(run_name="mine") as mine:
         evaluate(nn.Linear(4, 3), data, outputs="logits", run_name="other", experiment_name="elsewhere")
-        assert "was there already: not used: run_name='other', experiment_name='elsewhere'" in caplog.text
+        assert "not used are run_name='other' (it keeps its name 'mine'); experiment_name='elsewhere'" in caplog.text
         evaluate(nn.Linear(4, 3), data, outputs="logits", run_name="second")
         assert f"the run {mine.info.run_id} holds the evaluation of an earlier call" in caplog.text
     assert sorted(run.info.run_name for run in runs(store)) == ["mine", "second"]

@@ -16,6 +16,7 @@ from mlflow_pt_eval.data.items import batches_of, reading_failed
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
 from mlflow_pt_eval.data.tables import matrix
 from mlflow_pt_eval.errors import BadInput, PtEvalError
+from mlflow_pt_eval.wording import listed
 
 # What a model is called with: model(x), model(*tuple), model(**mapping).
 Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
@@ -161,9 +162,8 @@ def as_inputs(raw: Any) -> Inputs:
     lengths = {len(part) if part.ndim else None for part in parts(inputs)}
     if len(lengths) != 1 or None in lengths:
         shapes = [str(tuple(part.shape)) for part in parts(inputs)]
-        more = f" and {len(shapes) - 3} more" if len(shapes) > 3 else ""
         raise BadInput(
-            f"the inputs are {len(shapes)} parts of the shapes {', '.join(shapes[:3])}{more}: the first dimension must "
+            f"the inputs are {len(shapes)} parts of the shapes {listed(shapes, 3)}: the first dimension must "
             "count the samples in each; a list of samples is made one tensor by torch.stack (np.stack)."
         )
     return inputs

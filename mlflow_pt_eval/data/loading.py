@@ -17,7 +17,6 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     SequentialSampler,
-    Subset,
     TensorDataset,
     default_collate,
 )
@@ -26,7 +25,7 @@ from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
 from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
 from mlflow_pt_eval.data.own_classes import check_own_classes
-from mlflow_pt_eval.data.selection import batches_by_index, selected, subset_rows
+from mlflow_pt_eval.data.selection import batches_by_index, behind_subsets, selected
 from mlflow_pt_eval.data.spec import load_spec
 from mlflow_pt_eval.data.tables import split_table
 from mlflow_pt_eval.errors import BadInput, with_kind
@@ -105,8 +104,7 @@ def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
         raise BadInput(f"a {type(source).__name__} alone is no data with labels; give {_FORMS}.")
     if isinstance(source, Dataset) or (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         _need_length(source)
-        _check_subsets(source)
-        sliced = _sliced(source, batch_size, index)
+        sliced = _sliced(*behind_subsets(source), batch_size, index)
         return sliced or _stream(DataLoader(source, batch_size, generator=torch.Generator()), source, index)
     if isinstance(source, Iterable):
         return Stream(loader=source, n_samples=None, name=type(source).__name__, class_index=index)
@@ -125,20 +123,14 @@ def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None)
 
 def _loader(loader: DataLoader[Any], batch_size: int, index: ClassIndex | None) -> Data:
     _need_length(loader.dataset)
-    _check_subsets(loader.dataset)
     size = loader.batch_size or getattr(batches_by_index(loader), "batch_size", None) or batch_size
     dataset, notes = selected(loader)
+    inner, rows = behind_subsets(dataset)
     plain = type(loader) is DataLoader and loader.collate_fn is default_collate and loader.batch_sampler is not None
-    if plain and (sliced := _sliced(dataset, size, index)) is not None:
+    if plain and (sliced := _sliced(inner, rows, size, index)) is not None:
         return replace(sliced, notes=notes)
     ordered = in_dataset_order(loader, dataset, size) if notes or not getattr(loader, "in_order", True) else loader
     return replace(_stream(ordered, dataset, index), notes=notes)
-
-
-def _check_subsets(dataset: Any) -> None:
-    while isinstance(dataset, Subset):
-        subset_rows(dataset)
-        dataset = dataset.dataset
 
 
 def _need_length(dataset: Any) -> None:
@@ -181,12 +173,8 @@ def in_dataset_order(loader: DataLoader[Any], dataset: Dataset[Any], batch_size:
     )
 
 
-def _sliced(dataset: Any, batch_size: int, index: ClassIndex | None) -> Arrays | None:
-    """Return the tensors behind a TensorDataset or a Subset of one; None for any other data set."""
-    rows: torch.Tensor | None = None
-    while type(dataset) is Subset:
-        here = subset_rows(dataset)
-        rows, dataset = here if rows is None else here[rows], dataset.dataset
+def _sliced(dataset: Any, rows: torch.Tensor | None, batch_size: int, index: ClassIndex | None) -> Arrays | None:
+    """Return the tensors of a TensorDataset, or its *rows*; None for any other data set."""
     if type(dataset) is not TensorDataset or len(dataset.tensors) < 2:
         return None
     *inputs, labels = dataset.tensors

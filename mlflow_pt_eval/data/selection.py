@@ -55,7 +55,16 @@ def selected(loader: DataLoader[Any]) -> tuple[Dataset[Any], tuple[str, ...]]:
     return dataset, tuple(notes)
 
 
-def subset_rows(subset: Subset[Any]) -> torch.Tensor:
+def behind_subsets(dataset: Any) -> tuple[Any, torch.Tensor | None]:
+    """Return the data set that Subsets, one in another, are of, and the rows that they leave; None for all."""
+    rows: torch.Tensor | None = None
+    while type(dataset) is Subset:
+        here = _subset_rows(dataset)
+        rows, dataset = here if rows is None else here[rows], dataset.dataset
+    return dataset, rows
+
+
+def _subset_rows(subset: Subset[Any]) -> torch.Tensor:
     """Return a Subset's indices, int64 (n,); BadInput for a mask, which would be read as samples 0 and 1, and for what
     its data set does not have.
     """

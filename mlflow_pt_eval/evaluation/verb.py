@@ -23,6 +23,7 @@ from mlflow_pt_eval.predict.run import Progress
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, tag_evaluated
 from mlflow_pt_eval.tracking.models import in_store
+from mlflow_pt_eval.tracking.run_names import take_name
 from mlflow_pt_eval.tracking.runs import OpenRun
 from mlflow_pt_eval.tracking.store import Store, connect
 
@@ -95,7 +96,7 @@ def evaluate(
                     store = connect(make=run_id is None)
                 run = stack.enter_context(_run(store, subject, choice, split)) if store and writes else None
                 if run is not None and not run.owned:
-                    _say_not_used(run, choice)
+                    take_name(run, run_name, experiment_name)
             evaluation = compute_and_log(run, subject, request) if run else compute(subject, request, digest=log)[0]
         if run is not None and subject.name is not None and subject.version is not None:
             tag_evaluated(run, evaluation, subject.name, subject.version)
@@ -112,12 +113,6 @@ def _speaks(ranks: Ranks | None) -> bool:
         dist.get_world_size(),
     )
     return False
-
-
-def _say_not_used(run: OpenRun, choice: RunChoice) -> None:
-    given = {"run_name": choice.run_name, "experiment_name": choice.experiment_name}
-    if unused := ", ".join(f"{key}={value!r}" for key, value in given.items() if value is not None):
-        _log.warning("the evaluation goes to the run %s, which was there already: not used: %s", run.run_id, unused)
 
 
 def _run(store: Store, subject: Subject, choice: RunChoice, split: str) -> AbstractContextManager[OpenRun]:

@@ -25,6 +25,7 @@ from mlflow_pt_eval.predict.predictions import Predictions
 from mlflow_pt_eval.predict.probes import other_inputs, other_outputs
 from mlflow_pt_eval.predict.ranks import Ranks
 from mlflow_pt_eval.predict.task import first_shape, infer_task
+from mlflow_pt_eval.wording import listed
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -62,8 +63,7 @@ class Gathered:
     def note_modes(self, training: tuple[str, ...]) -> None:
         """Say which modules stay in *training* mode."""
         if training:
-            more = f" and {len(training) - 3} more" if len(training) > 3 else ""
-            self._say(f"the model's eval() leaves {', '.join(training[:3])}{more} in training mode")
+            self._say(f"the model's eval() leaves {listed(training, 3)} in training mode")
 
     def read(self, model: nn.Module, hasher: Digest | None, done: Callable[[int], object]) -> None:
         """Send every batch of the data through *model*; *done* is told how many samples each has."""

@@ -81,9 +81,7 @@ def take_name(run: OpenRun, run_name: str | None, experiment_name: str | None) -
         if experiment_name != its_own:
             unused.append(f"experiment_name={experiment_name!r} (it stays in {its_own!r})")
     if unused:
-        _log.warning(
-            "the training uses the run %s, which was open already: not used are %s", run.run_id, "; ".join(unused)
-        )
+        _log.warning("the run %s is used, which was there already: not used are %s", run.run_id, "; ".join(unused))
 
 
 def _is_drawn(name: str | None) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
 from mlflow_pt_eval.names import CheckpointName
 from mlflow_pt_eval.state import Flags, other_flags
+from mlflow_pt_eval.wording import listed
 
 _SHOWN = 4  # names in a message
 _log = logging.getLogger("mlflow_pt_eval")
@@ -29,14 +30,14 @@ def say_what_was_put_back(
             "the script has changed since the checkpoint %s, which is followed: %s. To change it, set it inside the "
             "`with` block",
             name,
-            _few(changed),
+            listed(changed, _SHOWN),
         )
     thawed = [each for each, flag in overruled["requires_grad"].items() if not flag and _is_in_ddp(each, state)]
     if thawed:
         _log.warning(
             "thawed in mid-training: %s; the DistributedDataParallel around it was made before, and does not gather "
             "these gradients: put the module without it into the state, and wrap it inside the `with` block",
-            _few(thawed),
+            listed(thawed, _SHOWN),
         )
 
 
@@ -52,9 +53,3 @@ def _is_in_ddp(name: str, state: Mapping[str, object]) -> bool:
     return isinstance(part, nn.Module) and any(
         isinstance(module, nn.parallel.DistributedDataParallel) for module in part.modules()
     )
-
-
-def _few(names: Iterable[str]) -> str:
-    first = list(names)
-    more = len(first) - _SHOWN
-    return ", ".join(first[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -84,7 +84,8 @@ def _evaluate(inputs: Inputs, loss: dict[str, float], curves: bool, micro: bool,
     counted = _count_labels(inputs, threads) if inputs.task == "multilabel" else _count_classes(inputs, threads)
     grid = grid_for(inputs.n_classes) if curves else None
     support = counted.margins.support
-    ranked = rank(counted.keys, support, inputs.class_names, grid=grid, threads=threads)
+    table = inputs.task == "binary"  # that of the thresholds is read from the sorted keys
+    ranked = rank(counted.keys, support, inputs.class_names, grid=grid, threads=threads, sort=table)
     metrics = {**counted.metrics, **_ranking_metrics(ranked, support, inputs.task), **loss}
     return Evaluation(
         task=inputs.task,

@@ -8,7 +8,7 @@ i - r negatives at or below it, and whether negatives share its score is seen on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,21 @@ LONG = 2 * BLOCK_VALUES  # from here on a single row is worked through in slices
 SLICE = BLOCK_VALUES // 4  # of so many keys: there are a dozen arrays of 8 bytes for each
 ONE = np.uint32(1)
 INFINITE = np.float32(np.inf).view(np.uint32) << ONE
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """R sorted rows of keys one after the other, row r from bounds[r] to bounds[r + 1].
+
+    `positives` and `negatives` (R,) are all there are. Negatives may be missing among the `keys`: `passed` counts them
+    below each positive, in the order of the keys; None if all are there.
+    """
+
+    keys: Keys
+    bounds: Ints
+    positives: Ints
+    negatives: Ints
+    passed: Ints | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +62,40 @@ def scores_of(keys: Keys) -> npt.NDArray[np.float64]:
     return (keys >> ONE).view(np.float32).astype(np.float64)
 
 
-def walk(keys: Keys, positives: Ints) -> Iterator[Groups]:
-    """Group sorted rows (R, n): all at once, or slice by slice if it is a single long one.
+def rows_of(keys: Keys, positives: Ints) -> Rows:
+    """Return the sorted rows of a matrix (R, n)."""
+    length = keys.shape[1]
+    return Rows(keys.reshape(-1), np.arange(len(keys) + 1) * length, positives, length - positives)
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Put rows one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    ends = np.cumsum([0, *(len(part.keys) for part in parts)])
+    return Rows(
+        keys=np.concatenate([part.keys for part in parts]),
+        bounds=np.concatenate([[0], *(end + part.bounds[1:] for end, part in zip(ends, parts, strict=False))]),
+        positives=np.concatenate([part.positives for part in parts]),
+        negatives=np.concatenate([part.negatives for part in parts]),
+        passed=np.concatenate([_passed(part) for part in parts]),
+    )
+
+
+def _passed(rows: Rows) -> Ints:
+    return np.zeros(rows.positives.sum(), np.int64) if rows.passed is None else rows.passed
+
+
+def walk(rows: Rows) -> Iterator[Groups]:
+    """Group sorted rows: all at once, or slice by slice if it is a single long one.
 
     Rows together, since with many classes NumPy's cost for each call is what counts; slices, so that what is needed
     beside a long row stays small. No tie crosses two slices; they come in ascending order.
     """
-    if len(keys) > 1 or keys.shape[1] <= LONG:
-        yield _group(keys, positives, positives, keys.shape[1] - positives, INFINITE)
+    if len(rows.positives) > 1 or rows.passed is not None or len(rows.keys) <= LONG:
+        yield _group(rows, rows.positives, INFINITE)
     else:
-        yield from _slices(keys[0], int(positives[0]))
+        yield from _slices(rows.keys, int(rows.positives[0]))
 
 
 def _slices(row: Keys, positives: int) -> Iterator[Groups]:
@@ -67,7 +106,8 @@ def _slices(row: Keys, positives: int) -> Iterator[Groups]:
         part = row[low:high]
         inside = int(np.count_nonzero(part & ONE))
         above = row[high] if high < len(row) else INFINITE
-        yield _group(part[None], _one(inside), _one(left), _one(len(row) - low - left), above)
+        rest = Rows(part, np.array([0, len(part)]), _one(left), _one(len(row) - low - left))
+        yield _group(rest, _one(inside), above)
         low, left = high, left - inside
 
 
@@ -75,26 +115,29 @@ def _one(value: int) -> Ints:
     return np.array([value], np.int64)
 
 
-def _group(keys: Keys, inside: Ints, tp: Ints, fp: Ints, above: np.uint32) -> Groups:
-    """Group rows (R, m) that hold *inside* positives, *tp* positives and *fp* negatives at or above their starts."""
-    flat, width = keys.reshape(-1), keys.shape[1]
-    places = np.flatnonzero((flat & ONE).astype(bool))  # of booleans it is several times faster
+def _group(rows: Rows, inside: Ints, above: np.uint32) -> Groups:
+    """Group rows whose keys hold *inside* positives (R,), the lowest of all that count as there."""
+    keys, begins = rows.keys, rows.bounds[:-1]
+    places = np.flatnonzero((keys & ONE) != 0)  # of booleans it is several times faster
     ends = np.concatenate(([0], np.cumsum(inside)))
-    starts = _run_starts(flat[places], ends)
+    starts = _run_starts(keys[places], ends)
     bounds = np.searchsorted(starts, ends)
-    row = np.repeat(np.arange(len(keys)), np.diff(bounds))
+    row = np.repeat(np.arange(len(begins)), np.diff(bounds))
     count = np.diff(starts, append=len(places))
     first = places[starts]
     rank = starts - ends[row]
-    key = flat[first]
-    tied = _tied(keys, key, first, row)
+    key = keys[first]
+    tied = _tied(rows, key, first, row)
+    below = first - begins[row] - rank
+    if rows.passed is not None:
+        below += rows.passed[starts]
     return Groups(
         key=key,
-        above=_next(flat, first + count, (row + 1) * width, above),
+        above=_next(keys, first + count, rows.bounds[row + 1], above),
         count=count,
         tied=tied,
-        tp=tp[row] - rank,
-        fp=fp[row] - (first - row * width - rank) + tied,
+        tp=rows.positives[row] - rank,
+        fp=rows.negatives[row] - below + tied,
         bounds=bounds,
     )
 
@@ -107,14 +150,14 @@ def _run_starts(keys: Keys, ends: Ints) -> Ints:
     return np.flatnonzero(new)
 
 
-def _tied(keys: Keys, key: Keys, first: Ints, row: Ints) -> Ints:
+def _tied(rows: Rows, key: Keys, first: Ints, row: Ints) -> Ints:
     """Count for each run the negatives of the same score: they stand right before it."""
     tied = np.zeros(len(key), np.int64)
-    width, flat = keys.shape[1], keys.reshape(-1)
-    ties = np.flatnonzero((flat[first - 1] == key ^ ONE) & (first > row * width))
+    ties = np.flatnonzero((rows.keys[first - 1] == key ^ ONE) & (first > rows.bounds[row]))
     for index in np.unique(row[ties]):
         here = ties[row[ties] == index]
-        tied[here] = first[here] - index * width - np.searchsorted(keys[index], key[here] ^ ONE)
+        low, high = rows.bounds[index], rows.bounds[index + 1]
+        tied[here] = first[here] - low - np.searchsorted(rows.keys[low:high], key[here] ^ ONE)
     return tied
 
 

@@ -1,4 +1,4 @@
-"""ROC-AUC and average precision of each class, exact, from one value sort for each; the curves on the way."""
+"""ROC-AUC and average precision of each class, exact, from one value sort for each at most; the curves on the way."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.metrics import curves
 from mlflow_pt_eval.metrics.blocks import run, share_out
-from mlflow_pt_eval.metrics.groups import LONG, Groups, Ints, Keys, walk
+from mlflow_pt_eval.metrics.groups import LONG, Groups, Ints, Keys, Rows, rows_of, walk
 from mlflow_pt_eval.metrics.result import Floats, PrecisionRecallCurve, RocCurve
+from mlflow_pt_eval.metrics.sifting import arrange
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,18 +34,23 @@ class Ranked:
     precision_recall: tuple[PrecisionRecallCurve, ...]
 
 
-def rank(keys: Keys, positives: Ints, names: tuple[str, ...], *, grid: int | None, threads: int) -> Ranked:
-    """Sort each row of *keys* (K, N) in place and rank it; *positives* (K,) counts the low bits that are set.
+def rank(
+    keys: Keys, positives: Ints, names: tuple[str, ...], *, grid: int | None, threads: int, sort: bool = False
+) -> Ranked:
+    """Rank each row of *keys* (K, N), which leaves its keys in another order; *positives* (K,) count the low bits.
 
     With a *grid* there are curves, thinned to a step of 1/grid of each axis where they have more points than that.
+    *sort* leaves every row sorted.
     """
     rows = max(1, min(64, LONG // keys.shape[1], -(-len(keys) // (2 * threads))))
     blocks = share_out(len(keys), rows)
 
     def job(block: tuple[int, int]) -> Ranking:
-        part = keys[slice(*block)]
+        part, ups = keys[slice(*block)], positives[slice(*block)]
+        if not sort:
+            return rank_rows(arrange(part, ups), grid)
         part.sort(axis=1)
-        return rank_sorted(part, positives[slice(*block)], grid)
+        return rank_rows(rows_of(part, ups), grid)
 
     parts = run(job, blocks, threads)
     found = [_curves(part, names[low:high]) for part, (low, high) in zip(parts, blocks, strict=True)]
@@ -56,19 +62,19 @@ def rank(keys: Keys, positives: Ints, names: tuple[str, ...], *, grid: int | Non
     )
 
 
-def rank_sorted(keys: Keys, positives: Ints, grid: int | None) -> Ranking:
-    """Rank rows (R, n) that are sorted."""
-    negatives = keys.shape[1] - positives
-    wins, precision = np.zeros(len(keys), np.int64), np.zeros(len(keys))
+def rank_rows(rows: Rows, grid: int | None) -> Ranking:
+    """Rank R sorted rows."""
+    positives, negatives = rows.positives, rows.negatives
+    wins, precision = np.zeros(len(positives), np.int64), np.zeros(len(positives))
     traced = []
-    for groups in walk(keys, positives):
+    for groups in walk(rows):
         wins += _by_row(groups, groups.count * (2 * np.repeat(negatives, _sizes(groups)) - 2 * groups.fp + groups.tied))
         precision += _by_row(groups, groups.count * (groups.tp / (groups.tp + groups.fp)))
         if grid:
             traced.append(curves.trace(groups, positives, negatives, grid))
     with np.errstate(invalid="ignore"):  # 0 / 0 where a class has no positives or no negatives: NaN is meant
         auc, average_precision = wins / (2 * positives * negatives), precision / positives
-    points = curves.close(curves.join(traced), keys[:, 0], grid) if grid else None
+    points = curves.close(curves.join(traced), rows.keys[rows.bounds[:-1]], grid) if grid else None
     return Ranking(auc, average_precision, points)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlflow_pt_eval.metrics.groups import Groups, Ints, Keys, scores_of, walk
+from mlflow_pt_eval.metrics.groups import Groups, Ints, Keys, rows_of, scores_of, walk
 from mlflow_pt_eval.metrics.result import Floats, ThresholdTable
 
 ROWS = 1000
@@ -20,7 +20,7 @@ def threshold_table(row: Keys, positives: int) -> ThresholdTable | None:
     negatives = len(row) - positives
     if not positives or not negatives:
         return None
-    parts = [_notable(groups, positives, negatives) for groups in walk(row[None], np.array([positives]))]
+    parts = [_notable(groups, positives, negatives) for groups in walk(rows_of(row[None], np.array([positives])))]
     tp, fp, key = (np.concatenate([part[index] for part in reversed(parts)]) for index in range(3))
     youden, best = int(np.argmax(_youden(tp, fp, positives, negatives))), int(np.argmax(_f1(tp, fp, positives)))
     spread = np.linspace(0, len(tp) - 1, min(len(tp), ROWS - 2)).round().astype(np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate, pairwise
@@ -60,9 +61,30 @@ def row_blocks(rows: int, columns: int) -> list[tuple[int, int]]:
 
 
 def run(job: Callable[[Item], Result], items: Iterable[Item], threads: int) -> list[Result]:
-    """Return job(item) for each item, in the items' order; NumPy lets the threads run beside each other."""
+    """Return job(item) for each item, in the items' order; NumPy lets the threads run beside each other.
+
+    This thread is one of them, since it takes a millisecond to start one while another is at work.
+    """
     work = list(items)
-    if threads == 1 or len(work) == 1:
+    helpers = min(threads, len(work)) - 1
+    if helpers < 1:
         return [job(item) for item in work]
-    with ThreadPoolExecutor(min(threads, len(work))) as pool:
-        return list(pool.map(job, work))
+    left, found = deque(enumerate(work)), {}
+
+    def take() -> None:
+        while left:
+            try:
+                place, item = left.popleft()
+            except IndexError:  # another thread was faster
+                return
+            found[place] = job(item)
+
+    with ThreadPoolExecutor(helpers) as pool:
+        others = [pool.submit(take) for _ in range(helpers)]
+        try:
+            take()
+        finally:
+            left.clear()  # after an error there is nothing to go on for
+    for other in others:
+        other.result()
+    return [found[place] for place in range(len(work))]

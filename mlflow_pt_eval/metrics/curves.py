@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlflow_pt_eval.metrics.groups import INFINITE, Groups, Ints, Keys, scores_of
+from mlflow_pt_eval.metrics.groups import Groups, Ints
+from mlflow_pt_eval.metrics.keys import INFINITE, Keys, scores_of
 from mlflow_pt_eval.metrics.result import PrecisionRecallCurve, RocCurve
 from mlflow_pt_eval.metrics.thinning import Path, entries, extremes
 

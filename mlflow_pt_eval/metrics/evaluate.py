@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,10 @@ from mlflow_pt_eval.metrics.blocks import workers, workers_for
 from mlflow_pt_eval.metrics.counts import Margins
 from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
 from mlflow_pt_eval.metrics.estimators import Draws
-from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, check, losses_given
 from mlflow_pt_eval.metrics.intervals import accuracy_interval, bootstrap_intervals, parted
+from mlflow_pt_eval.metrics.keys import Keys, class_keys, pooled_keys
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.probability import row_pass
 from mlflow_pt_eval.metrics.ranking import Ranked, rank
@@ -31,7 +33,6 @@ NAMED = 5  # so many absent classes are named, the others counted
 class Counted:
     """What the pass over the rows gave, whatever the task."""
 
-    keys: Keys
     margins: Margins
     confusion: Ints
     metrics: dict[str, float]
@@ -84,8 +85,16 @@ def _evaluate(inputs: Inputs, loss: dict[str, float], curves: bool, micro: bool,
     counted = _count_labels(inputs, threads) if inputs.task == "multilabel" else _count_classes(inputs, threads)
     grid = grid_for(inputs.n_classes) if curves else None
     support = counted.margins.support
-    table = inputs.task == "binary"  # that of the thresholds is read from the sorted keys
-    ranked = rank(counted.keys, support, inputs.class_names, grid=grid, threads=threads, sort=table)
+    # From the sorted keys of a binary task its thresholds are read, too.
+    keys = class_keys(inputs, 0, 2) if inputs.task == "binary" else None
+    ranked = rank(
+        partial(class_keys, inputs) if keys is None else lambda low, high: keys[low:high],
+        support,
+        inputs.class_names,
+        grid=grid,
+        threads=threads,
+        sort=keys is not None,
+    )
     metrics = {**counted.metrics, **_ranking_metrics(ranked, support, inputs.task), **loss}
     return Evaluation(
         task=inputs.task,
@@ -94,7 +103,7 @@ def _evaluate(inputs: Inputs, loss: dict[str, float], curves: bool, micro: bool,
         intervals={},
         per_class=per_class_rows(inputs.class_names, counted.margins, ranked.auc, ranked.average_precision),
         confusion=counted.confusion,
-        curves=_curves(inputs, counted, ranked, grid, micro) if grid else Curves(),
+        curves=_curves(inputs, counted, ranked, keys, grid, micro) if grid else Curves(),
         n_samples=inputs.n_samples,
         warnings=_warnings(inputs, support),
     )
@@ -116,12 +125,12 @@ def _count_classes(inputs: Inputs, threads: int) -> Counted:
     confusion = counts.confusion_matrix(inputs.labels, done.predictions, inputs.n_classes)
     found = counts.margins(confusion)
     metrics = counts.metrics(found, counts.BINARY if inputs.task == "binary" else counts.ONE_CLASS)
-    return Counted(done.keys, found, confusion, {**metrics, **done.metrics}, done.calibration)
+    return Counted(found, confusion, {**metrics, **done.metrics}, done.calibration)
 
 
 def _count_labels(inputs: Inputs, threads: int) -> Counted:
     done = label_pass(inputs, threads=threads)
-    return Counted(done.keys, done.margins, done.confusion, done.metrics, done.calibration)
+    return Counted(done.margins, done.confusion, done.metrics, done.calibration)
 
 
 def _ranking_metrics(ranked: Ranked, support: Ints, task: Task) -> dict[str, float]:
@@ -146,9 +155,9 @@ def per_class_rows(names: tuple[str, ...], of: Margins, auc: Floats, score: Floa
     return tuple(ClassMetrics(*row) for row in zip(names, *columns, *ranking, strict=True))
 
 
-def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, grid: int, micro: bool) -> Curves:
-    if inputs.task == "binary":  # the curves of class 1; those of class 0 mirror them
-        row, positives = counted.keys[1], int(counted.margins.support[1])
+def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, keys: Keys | None, grid: int, micro: bool) -> Curves:
+    if keys is not None:  # the curves of class 1; those of class 0 mirror them
+        row, positives = keys[1], int(counted.margins.support[1])
         return Curves(
             roc=ranked.roc[-1:],
             precision_recall=ranked.precision_recall[-1:] if positives else (),
@@ -157,16 +166,16 @@ def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, grid: int, micro: 
         )
     return Curves(
         roc=ranked.roc,
-        roc_micro=_micro_roc(counted.keys, counted.margins.support, grid) if micro else None,
+        roc_micro=_micro_roc(inputs, counted.margins.support, grid) if micro else None,
         roc_macro=macro_roc(ranked.roc, grid),
         precision_recall=ranked.precision_recall,
         calibration=counted.calibration,
     )
 
 
-def _micro_roc(keys: Keys, support: Ints, grid: int) -> RocCurve | None:
-    """Rank all decisions together; the keys are sorted once more, now as one row."""
-    pooled = rank(keys.reshape(1, -1), support.sum(keepdims=True), ("micro",), grid=grid, threads=1)
+def _micro_roc(inputs: Inputs, support: Ints, grid: int) -> RocCurve | None:
+    """Rank all decisions together, as one row."""
+    pooled = rank(lambda *_: pooled_keys(inputs), support.sum(keepdims=True), ("micro",), grid=grid, threads=1)
     return pooled.roc[0] if pooled.roc else None
 
 

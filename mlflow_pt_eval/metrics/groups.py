@@ -1,9 +1,8 @@
 """What a sorted row of keys says about its positives: runs of equal scores, and the counts above and below each.
 
-A float32 that is not negative orders like its bits. So `bits << 1 | is_positive` is a uint32 that carries score and
-truth through a plain sort of values: no argsort, no gather. Afterwards everything is linear in the number of
-positives: inside a tie the negatives come first (their low bit is 0), hence a positive at place i of rank r has
-i - r negatives at or below it, and whether negatives share its score is seen one key to the left.
+Everything is linear in the number of positives: inside a tie the negatives come first (their low bit is 0), hence a
+positive at place i of rank r has i - r negatives at or below it, and whether negatives share its score is seen one key
+to the left.
 """
 
 from __future__ import annotations
@@ -15,14 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES
+from mlflow_pt_eval.metrics.keys import INFINITE, ONE, Keys
 
-Keys = npt.NDArray[np.uint32]
 Ints = npt.NDArray[np.int64]
 
 LONG = 2 * BLOCK_VALUES  # from here on a single row is worked through in slices
 SLICE = BLOCK_VALUES // 4  # of so many keys: there are a dozen arrays of 8 bytes for each
-ONE = np.uint32(1)
-INFINITE = np.float32(np.inf).view(np.uint32) << ONE
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,11 +52,6 @@ class Groups:
     tp: Ints
     fp: Ints
     bounds: Ints
-
-
-def scores_of(keys: Keys) -> npt.NDArray[np.float64]:
-    """Return the scores that *keys* carry."""
-    return (keys >> ONE).view(np.float32).astype(np.float64)
 
 
 def rows_of(keys: Keys, positives: Ints) -> Rows:

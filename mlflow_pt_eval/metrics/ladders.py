@@ -16,8 +16,8 @@ from scipy.sparse import csr_array
 
 from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut
 from mlflow_pt_eval.metrics.counts import ratio
-from mlflow_pt_eval.metrics.groups import ONE, Keys
 from mlflow_pt_eval.metrics.inputs import Mask, Scores
+from mlflow_pt_eval.metrics.keys import ONE, Keys
 from mlflow_pt_eval.metrics.resampling import Weights
 from mlflow_pt_eval.metrics.result import Floats
 

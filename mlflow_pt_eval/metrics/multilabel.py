@@ -8,15 +8,9 @@ import numpy as np
 
 from mlflow_pt_eval.metrics.blocks import row_blocks, run
 from mlflow_pt_eval.metrics.counts import MULTILABEL, Margins, metrics, ratio
-from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Scores, all_probabilities, refuse_scores
-from mlflow_pt_eval.metrics.probability import (
-    calibration_bins,
-    calibration_error,
-    log_losses,
-    top_label_bins,
-    write_keys,
-)
+from mlflow_pt_eval.metrics.probability import calibration_bins, calibration_error, log_losses, top_label_bins
 from mlflow_pt_eval.metrics.result import CalibrationBins, Floats
 
 THRESHOLD = np.float32(0.5)
@@ -39,9 +33,8 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class LabelPass:
-    """The ranking keys (K, N), each label's counts, the confusion (K, 2, 2) and the metrics that are sums."""
+    """Each label's counts, the confusion (K, 2, 2) and the metrics that are sums."""
 
-    keys: Keys
     margins: Margins
     confusion: Ints
     metrics: dict[str, float]
@@ -50,11 +43,10 @@ class LabelPass:
 
 def label_pass(inputs: Inputs, *, threads: int) -> LabelPass:
     """Look at every score once, block by block; BadInput if one is no probability."""
-    keys = np.empty((inputs.n_classes, inputs.n_samples), np.uint32)
 
     def job(block: tuple[int, int]) -> Sums | None:
         part = slice(*block)
-        return _block(inputs.scores[part], inputs.labels[part], keys[:, part])
+        return _block(inputs.scores[part], inputs.labels[part])
 
     parts = [part for part in run(job, row_blocks(*inputs.scores.shape), threads) if part is not None]
     if sum(part.rows for part in parts) < inputs.n_samples:
@@ -63,16 +55,14 @@ def label_pass(inputs: Inputs, *, threads: int) -> LabelPass:
     support = inputs.labels.sum(axis=0)
     margins = Margins(total.hits, support, total.predicted, every=True)
     calibration = calibration_bins(total.bins, total.confidence)
-    return LabelPass(keys, margins, _confusion(margins, total.rows), _metrics(total, margins, calibration), calibration)
+    return LabelPass(margins, _confusion(margins, total.rows), _metrics(total, margins, calibration), calibration)
 
 
-def _block(scores: Scores, labels: Labels, keys: Keys) -> Sums | None:
-    """Fill *keys* for these rows and return their sums; None if a value is no probability."""
+def _block(scores: Scores, labels: Labels) -> Sums | None:
+    """Return these rows' sums; None if a value is no probability."""
     if not all_probabilities(scores):
         return None
     truth, guess = labels != 0, scores > THRESHOLD
-    write_keys(scores, keys)
-    keys |= truth.T
     hits = truth & guess
     exact = scores.astype(np.float64)
     bins, confidence = top_label_bins(scores.reshape(-1), truth.reshape(-1))

@@ -16,7 +16,7 @@ from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, all_probabilities, check, refuse_scores, sums_to_one
 from mlflow_pt_eval.metrics.multilabel import THRESHOLD
 from mlflow_pt_eval.metrics.predictions import guess_task
-from mlflow_pt_eval.metrics.probability import in_top_5, log_losses, write_keys
+from mlflow_pt_eval.metrics.probability import columns_of, in_top_5, log_losses
 from mlflow_pt_eval.metrics.result import Floats
 
 
@@ -89,9 +89,7 @@ def _top_5(of: Inputs) -> Floats:
     found = np.empty(of.n_samples)
     for low, high in row_blocks(*of.scores.shape):
         scores, labels = of.scores[low:high], of.labels[low:high]
-        keys = np.empty(scores.T.shape, np.uint32)
-        write_keys(scores, keys)
-        found[low:high] = in_top_5(scores, labels, scores[np.arange(high - low), labels], keys)
+        found[low:high] = in_top_5(scores, labels, scores[np.arange(high - low), labels], columns_of(scores))
     return found
 
 

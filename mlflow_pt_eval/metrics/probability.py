@@ -1,4 +1,4 @@
-"""One pass over the rows of a binary or multiclass score matrix: predictions, losses, calibration, ranking keys."""
+"""One pass over the rows of a binary or multiclass score matrix: predictions, losses, calibration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.blocks import row_blocks, run
-from mlflow_pt_eval.metrics.groups import ONE, Ints, Keys
+from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Mask, Scores, all_probabilities, refuse_scores, sums_to_one
 from mlflow_pt_eval.metrics.result import CalibrationBins, Floats
 
@@ -33,10 +33,9 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class RowPass:
-    """The predicted classes (N,), the ranking keys (K, N), and the metrics that are sums over samples."""
+    """The predicted classes (N,), and the metrics that are sums over samples."""
 
     predictions: npt.NDArray[Any]
-    keys: Keys
     metrics: dict[str, float]
     calibration: CalibrationBins
 
@@ -44,11 +43,10 @@ class RowPass:
 def row_pass(inputs: Inputs, *, threads: int) -> RowPass:
     """Look at every score once, block by block; BadInput if one is no probability or a row does not sum to 1."""
     predictions = np.empty(inputs.n_samples, np.uint16 if inputs.n_classes <= 1 << 16 else np.int32)
-    keys = np.empty((inputs.n_classes, inputs.n_samples), np.uint32)
 
     def job(block: tuple[int, int]) -> Sums | None:
         part = slice(*block)
-        return _block(inputs.scores[part], inputs.labels[part], predictions[part], keys, block[0])
+        return _block(inputs.scores[part], inputs.labels[part], predictions[part])
 
     sums = [part for part in run(job, row_blocks(*inputs.scores.shape), threads) if part is not None]
     if sum(int(part.bins.sum()) for part in sums) < inputs.n_samples:
@@ -56,25 +54,18 @@ def row_pass(inputs: Inputs, *, threads: int) -> RowPass:
     calibration = calibration_bins(
         np.sum([part.bins for part in sums], axis=0), np.sum([part.confidence for part in sums], axis=0)
     )
-    return RowPass(predictions, keys, _metrics(sums, inputs, calibration), calibration)
+    return RowPass(predictions, _metrics(sums, inputs, calibration), calibration)
 
 
-def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: Keys, start: int) -> Sums | None:
-    """Fill *predictions*, and the columns of *keys* from *start* on, and return these rows' sums.
-
-    None if a value is no probability.
-    """
+def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any]) -> Sums | None:
+    """Fill *predictions*, and return these rows' sums; None if a value is no probability."""
     if not all_probabilities(scores) or not sums_to_one(scores):
         return None
-    flat, rows = scores.reshape(-1), np.arange(len(scores))  # one index finds a score in a third of the time of two
-    first = rows * scores.shape[1]
-    own, here = flat[first + labels], keys[:, start : start + len(scores)]
-    write_keys(scores, here)
-    guess = first_highest(scores, here)
-    top_5 = int(np.count_nonzero(in_top_5(scores, labels, own, here))) if scores.shape[1] > TOP else 0
+    flat, first = scores.reshape(-1), np.arange(len(scores)) * scores.shape[1]
+    own, columns = flat[first + labels], columns_of(scores)  # one index finds a score in a third of the time of two
+    guess = first_highest(scores, columns)
+    top_5 = int(np.count_nonzero(in_top_5(scores, labels, own, columns))) if scores.shape[1] > TOP else 0
     predictions[:] = guess
-    # Only now, as above the keys still compare as the scores do.
-    keys.reshape(-1)[labels * keys.shape[1] + rows + start] = own.view(np.uint32) << ONE | ONE
     bins, confidence = top_label_bins(flat[first + guess], guess == labels)
     return Sums(
         log_loss=float(log_losses(own).sum()),
@@ -85,9 +76,9 @@ def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any], keys: 
     )
 
 
-def write_keys(scores: Scores, keys: Keys) -> None:
-    """Write the scores' bits, transposed and shifted for the label's bit (which drops the sign of -0.0)."""
-    np.left_shift(scores.view(np.uint32).T, ONE, out=keys)
+def columns_of(scores: Scores) -> Scores | None:
+    """Return the scores column by column, (K, n), None if there are so many that rows are as fast."""
+    return np.ascontiguousarray(scores.T) if scores.shape[1] <= NARROW else None
 
 
 def log_losses(own: Scores) -> Floats:
@@ -120,36 +111,38 @@ def bin_index(confidence: Floats) -> Ints:
     return np.clip(edge, 1, BINS, out=edge).astype(np.int64) - 1
 
 
-def first_highest(scores: Scores, keys: Keys) -> npt.NDArray[Any]:
-    """Return `scores.argmax(axis=1)`; of few columns by counting, key by key, those before the highest."""
-    if len(keys) > NARROW:
+def first_highest(scores: Scores, columns: Scores | None) -> npt.NDArray[Any]:
+    """Return `scores.argmax(axis=1)`; of few *columns* by counting those before the highest."""
+    if columns is None:
         return scores.argmax(axis=1)
-    highest = np.maximum.reduce(keys, axis=0)
+    highest = np.maximum.reduce(columns, axis=0)
     before, unmet = np.zeros(len(scores), np.uint8), np.ones(len(scores), bool)
-    for column in keys[:-1]:
+    for column in columns[:-1]:
         unmet &= column != highest
         before += unmet
     return before
 
 
-def _reached(scores: Scores, own: Scores, keys: Keys) -> npt.NDArray[Any]:
-    """Count in each row the scores that are at least its own class's."""
-    if len(keys) > NARROW:
-        return (scores >= own[:, None]).astype(np.float32) @ np.ones(len(keys), np.float32)
-    least, count = own.view(np.uint32) << ONE, np.zeros(len(scores), np.uint8)
-    for column in keys:
-        count += column >= least
-    return count
-
-
-def in_top_5(scores: Scores, labels: Labels, own: Scores, keys: Keys) -> Mask:
+def in_top_5(scores: Scores, labels: Labels, own: Scores, columns: Scores | None) -> Mask:
     """Say of each row whether its class is among the 5 highest; of equal scores the later class ranks higher."""
-    inside = _reached(scores, own, keys) <= TOP
-    unsure = np.flatnonzero(~inside)
-    part, mine = scores[unsure], own[unsure, None]
-    later = np.arange(scores.shape[1]) > labels[unsure, None]
-    inside[unsure] = np.count_nonzero((part > mine) | ((part == mine) & later), axis=1) < TOP
+    inside = _count(np.greater_equal, scores, own, columns) <= TOP
+    if inside.all():
+        return inside
+    tied = np.flatnonzero(~inside & (_count(np.greater, scores, own, columns) < TOP))
+    part, mine = scores[tied], own[tied, None]
+    later = np.arange(scores.shape[1]) > labels[tied, None]
+    inside[tied] = np.count_nonzero((part > mine) | ((part == mine) & later), axis=1) < TOP
     return inside
+
+
+def _count(compare: np.ufunc, scores: Scores, own: Scores, columns: Scores | None) -> npt.NDArray[Any]:
+    """Count in each row the scores that *compare* with its own class's."""
+    if columns is None:
+        return compare(scores, own[:, None]).astype(np.float32) @ np.ones(scores.shape[1], np.float32)
+    count = np.zeros(len(scores), np.uint8)
+    for column in columns:
+        count += compare(column, own)
+    return count
 
 
 def calibration_bins(bins: Ints, confidence: Floats) -> CalibrationBins:

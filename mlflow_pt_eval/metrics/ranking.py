@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics import curves
-from mlflow_pt_eval.metrics.blocks import run, share_out
-from mlflow_pt_eval.metrics.groups import LONG, Groups, Ints, Keys, Rows, rows_of, walk
+from mlflow_pt_eval.metrics.blocks import cut, run, share_out
+from mlflow_pt_eval.metrics.groups import LONG, Groups, Ints, Rows, rows_of, walk
+from mlflow_pt_eval.metrics.keys import Keys
 from mlflow_pt_eval.metrics.result import Floats, PrecisionRecallCurve, RocCurve
 from mlflow_pt_eval.metrics.sifting import arrange
+
+WIDE = 64  # classes whose keys are made at once: their scores stand side by side
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,31 +40,46 @@ class Ranked:
 
 
 def rank(
-    keys: Keys, positives: Ints, names: tuple[str, ...], *, grid: int | None, threads: int, sort: bool = False
+    make: Callable[[int, int], Keys],
+    positives: Ints,
+    names: tuple[str, ...],
+    *,
+    grid: int | None,
+    threads: int,
+    sort: bool = False,
 ) -> Ranked:
-    """Rank each row of *keys* (K, N), which leaves its keys in another order; *positives* (K,) count the low bits.
+    """Rank the keys of each class; *positives* (K,) counts the low bits that are set.
 
-    With a *grid* there are curves, thinned to a step of 1/grid of each axis where they have more points than that.
-    *sort* leaves every row sorted.
+    *make* gives those of the classes from one number to another, (R, N), which change places. With a *grid* there are
+    curves, thinned to a step of 1/grid of each axis where they have more points than that. *sort* leaves every row of
+    the keys sorted.
     """
-    rows = max(1, min(64, LONG // keys.shape[1], -(-len(keys) // (2 * threads))))
-    blocks = share_out(len(keys), rows)
+    blocks = share_out(len(positives), max(1, min(WIDE, -(-len(positives) // (2 * threads)))))
 
-    def job(block: tuple[int, int]) -> Ranking:
-        part, ups = keys[slice(*block)], positives[slice(*block)]
-        if not sort:
-            return rank_rows(arrange(part, ups), grid)
-        part.sort(axis=1)
-        return rank_rows(rows_of(part, ups), grid)
+    def job(block: tuple[int, int]) -> list[Ranking]:
+        return _rank_block(make(*block), positives[slice(*block)], grid, sort=sort)
 
-    parts = run(job, blocks, threads)
-    found = [_curves(part, names[low:high]) for part, (low, high) in zip(parts, blocks, strict=True)]
+    parts = [part for found in run(job, blocks, threads) for part in found]
+    auc = np.concatenate([part.auc for part in parts])
+    ends = np.cumsum([0, *(len(part.auc) for part in parts)])
+    found = [_curves(part, names[low:high]) for part, (low, high) in zip(parts, pairwise(ends), strict=True)]
     return Ranked(
-        auc=np.concatenate([part.auc for part in parts]),
+        auc=auc,
         average_precision=np.concatenate([part.average_precision for part in parts]),
         roc=tuple(curve for roc, _ in found for curve in roc),
         precision_recall=tuple(curve for _, recall in found for curve in recall),
     )
+
+
+def _rank_block(keys: Keys, positives: Ints, grid: int | None, *, sort: bool) -> list[Ranking]:
+    """Rank the classes of a block, as many at once as are small together."""
+    found = []
+    for low, high in cut(len(keys), max(1, LONG // keys.shape[1])):
+        part, ups = keys[low:high], positives[low:high]
+        if sort:
+            part.sort(axis=1)
+        found.append(rank_rows(rows_of(part, ups) if sort else arrange(part, ups), grid))
+    return found
 
 
 def rank_rows(rows: Rows, grid: int | None) -> Ranking:

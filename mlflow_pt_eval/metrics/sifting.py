@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut
-from mlflow_pt_eval.metrics.groups import ONE, Ints, Keys, Rows, join, rows_of
+from mlflow_pt_eval.metrics.groups import Ints, Rows, join, rows_of
+from mlflow_pt_eval.metrics.keys import ONE, Keys
 
 KEY_BITS = 31  # of the key of a score in [0, 1]
 LEAST_BITS = 11  # buckets that are counted in no time

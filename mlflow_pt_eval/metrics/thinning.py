@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mlflow_pt_eval.metrics.groups import Ints, Keys
+from mlflow_pt_eval.metrics.groups import Ints
+from mlflow_pt_eval.metrics.keys import Keys
 from mlflow_pt_eval.metrics.result import Floats
 
 Mask = npt.NDArray[np.bool_]

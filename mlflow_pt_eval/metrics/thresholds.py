@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlflow_pt_eval.metrics.groups import Groups, Ints, Keys, rows_of, scores_of, walk
+from mlflow_pt_eval.metrics.groups import Groups, Ints, rows_of, walk
+from mlflow_pt_eval.metrics.keys import Keys, scores_of
 from mlflow_pt_eval.metrics.result import Floats, ThresholdTable
 
 ROWS = 1000

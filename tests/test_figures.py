@@ -190,6 +190,15 @@ def test_pixels_drawn_once_serve_both_forms() -> None:
     assert np.array_equal(decoded, pixels[..., :3])
 
 
+def test_a_picture_that_only_filters_make_small_keeps_its_colours():
+    down, across = np.mgrid[0:700, 0:900]
+    pixels = np.stack([down % 256, across % 256, (down + across) % 256, down * 0 + 255], axis=2).astype(np.uint8)
+    png = figures.png_bytes(pixels)
+    assert len(png) < 300_000
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), pixels[..., :3])
+
+
+
 # --- confusion matrix ------------------------------------------------------------------------
 @pytest.mark.parametrize("classes", [2, 3, 10, 20, 21, 50, 51, 100, 520, 521, 1000])
 @pytest.mark.parametrize("normalize", [False, True])

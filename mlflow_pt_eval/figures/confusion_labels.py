@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.cells import Cell, CellText
-from mlflow_pt_eval.figures.labels import describe, display_names
+from mlflow_pt_eval.figures.labels import describe, some_names
 from mlflow_pt_eval.figures.style import INK, MUTED, board, figure_of, heading, sheet, widest
 from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.wording import compact, percent
@@ -54,7 +54,7 @@ def _title(normalize: bool, shown: int, count: int) -> str:
 
 
 def _draw(ax: Axes, evaluation: Evaluation, shown: list[int], columns: int, normalize: bool) -> None:
-    names = display_names(evaluation.class_names, APART_X - 12, 9)
+    names = some_names(evaluation.class_names, shown, APART_X - 12, 9, word="label")
     squares, colors, texts, titles = [], [], [], [Cell(0, 10, KEY, MUTED)]
     for slot, k in enumerate(shown):
         left, top = APART_X * (slot % columns), 56 + APART_Y * (slot // columns)

@@ -12,7 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlflow_pt_eval.figures.labels import display_names, places_in
+from mlflow_pt_eval.figures.labels import places_in, some_names
 from mlflow_pt_eval.figures.legends import Entry, legend_beside, legend_inside
 from mlflow_pt_eval.figures.scales import unit_square
 from mlflow_pt_eval.figures.style import MUTED, dress, figure_of, heading, place, series, sheet
@@ -103,7 +103,7 @@ def draw_classes(
 
     *area* is what a curve is named by, *thin* gives its points for so many cells of the axes. Return which are named.
     """
-    names, chosen = curve_names(evaluation, curves), list(range(len(curves)))
+    chosen = list(range(len(curves)))
     what = "labels" if evaluation.task == "multilabel" else "classes"
     if len(curves) > NAMED:
         order = sorted(chosen, key=lambda k: area(curves[k]))
@@ -111,8 +111,8 @@ def draw_classes(
         sheet.bundle([thin(curves[k], 200) for k in shown], bundle_label(len(shown), len(curves), what))
     if len(curves) > len(chosen) > 0:
         sheet.words(f"The lowest of {len(curves):,}:")
-    for index, k in enumerate(chosen):
-        label = f"{score(area(curves[k]))}  {names[k]}"
+    for index, (k, name) in enumerate(zip(chosen, curve_names(evaluation, curves, chosen), strict=True)):
+        label = f"{score(area(curves[k]))}  {name}"
         sheet.line(thin(curves[k], 1000), label, **series(index), zorder=4.5)  # thinner than an average, and over it
     if len(curves) < len(evaluation.class_names):
         sheet.words(_missing(len(evaluation.class_names) - len(curves), what))
@@ -130,10 +130,12 @@ def spread(order: Sequence[int], limit: int = BUNDLE) -> list[int]:
     return [order[k] for k in picked]
 
 
-def curve_names(evaluation: Evaluation, curves: Sequence[Curve]) -> list[str]:
-    """Return the curves' labels in a legend: their classes' names, and indices where those are needed."""
-    names = [curve.name for curve in curves]
-    return display_names(names, 165, 9.5, indices=places_in(names, evaluation.class_names))
+def curve_names(evaluation: Evaluation, curves: Sequence[Curve], chosen: Sequence[int]) -> list[str]:
+    """Return the legend's labels of the *chosen* curves: their classes' names, and indices where those are needed."""
+    own, classes = [curve.name for curve in curves], evaluation.class_names
+    places = places_in(own, classes)
+    names, at = (own, list(chosen)) if places is None else (classes, [places[k] for k in chosen])
+    return list(some_names(names, at, 165, 9.5).values())
 
 
 def bundle_label(shown: int, of: int, what: str) -> str:

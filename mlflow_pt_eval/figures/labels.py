@@ -20,18 +20,14 @@ def drawable(text: str) -> str:
     return " ".join("".join(c if ord(c) in glyphs() else " " for c in text).split())
 
 
-def display_names(
-    names: Sequence[str], room: float, size: float, *, indices: Sequence[int] | None = None, word: str = "class"
-) -> list[str]:
+def display_names(names: Sequence[str], room: float, size: float, *, word: str = "class") -> list[str]:
     """Return one drawable, distinct label for each of *names* that needs no more than *room* px in *size* points.
 
-    A name of which nothing can be drawn becomes *word* and its index, 0 … K-1 or one of *indices*; labels that would
-    be equal get '#' and theirs.
+    A name of which nothing can be drawn becomes *word* and its index; labels that would be equal get '#' and theirs.
     """
-    at = range(len(names)) if indices is None else indices
-    labels = [fit(drawable(name) or f"{word} {k}", room, size) for k, name in zip(at, names, strict=True)]
+    labels = [fit(drawable(name) or f"{word} {k}", room, size) for k, name in enumerate(names)]
     seen = Counter(labels)
-    return [label if seen[label] == 1 else _numbered(label, k, room, size) for k, label in zip(at, labels, strict=True)]
+    return [label if seen[label] == 1 else _numbered(label, k, room, size) for k, label in enumerate(labels)]
 
 
 def some_names(
@@ -57,15 +53,12 @@ def _numbered(label: str, index: int, room: float, size: float) -> str:
     return fit(label, room - widest([number], size), size) + number
 
 
-def places_in(names: Sequence[str], of: Sequence[str]) -> list[int]:
-    """Return where *names*, some of *of* in its order, stand in it; 0, 1, 2 … if they are no such selection."""
-    places: list[int] = []
-    for name in names:
-        start = places[-1] + 1 if places else 0
-        if name not in of[start:]:
-            return list(range(len(names)))
-        places.append(of.index(name, start))
-    return places
+def places_in(names: Sequence[str], of: Sequence[str]) -> list[int] | None:
+    """Return where *names*, some of *of* in its order, stand in it; None if they are no such selection."""
+    rest = enumerate(of)
+    places = [next((place for place, other in rest if other == name), None) for name in names]
+    found = [place for place in places if place is not None]
+    return found if len(found) == len(names) else None
 
 
 def describe(evaluation: Evaluation, *, model: bool = True) -> str:

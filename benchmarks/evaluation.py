@@ -4,7 +4,8 @@
 item by item, beside a bare pass over the same loader, in inference mode (which is faster, and spans the data set's
 own code, too) and in `no_grad`; `textbook` is Python lists and scikit-learn's separate calls over that loader, as a
 multiple of ours. Contenders run in turn in one process; printed are ratios of medians, of wall and of processor time.
-Memory is what the evaluation needs above the model and the data, in float32 score matrices.
+Memory is what the evaluation needs above the model and the data, in float32 score matrices. A virtual machine whose
+host takes back what is free adds up to 1 ms for each MB that is touched anew, which in one round it does, in another not.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py --cases 100000x10 --rounds 15 --textbook

@@ -5,7 +5,7 @@ item by item, beside a bare pass over the same loader, in inference mode (which 
 own code, too) and in `no_grad`; `textbook` is Python lists and scikit-learn's separate calls over that loader, as a
 multiple of ours. Contenders run in turn in one process; printed are ratios of medians, of wall and of processor time.
 Memory is what the evaluation needs above the model and the data, in float32 score matrices. A virtual machine whose
-host takes back what is free adds up to 1 ms for each MB that is touched anew, which in one round it does, in another not.
+host takes back what is free adds up to 1 ms to the first touch of each MB, in one round and not in another.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py --cases 100000x10 --rounds 15 --textbook

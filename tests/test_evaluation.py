@@ -257,6 +257,17 @@ def test_names_that_an_open_run_leaves_no_use_for_are_said(store, caplog):
     assert sorted(run.info.run_name for run in runs(store)) == ["mine", "second"]
 
 
+@pytest.mark.parametrize(("entry_point", "named", "wanted"), [
+    ("evaluate", None, "evaluate on test"), ("evaluate", "mine", "mine"), ("main", None, None),
+])  # fmt: skip
+def test_the_run_of_the_evaluate_entry_point_says_what_it_is(store, entry_point, named, wanted):
+    """Not by the name that MLflow drew, by which nobody tells two of them apart; another's run keeps that."""
+    with mlflow.start_run(run_name=named, tags={"mlflow.project.entryPoint": entry_point}) as active:
+        evaluate(nn.Linear(4, 3), (torch.zeros(6, 4), [0, 1, 2] * 2), outputs="logits")
+    (run,) = runs(store)
+    assert run.info.run_name == (wanted or active.info.run_name)
+
+
 def test_names_that_do_not_fit_the_model_are_refused_after_its_first_batch():
     """Not at the end of a pass that took an hour."""
     calls = []

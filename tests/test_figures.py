@@ -198,7 +198,6 @@ def test_a_picture_that_only_filters_make_small_keeps_its_colours():
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), pixels[..., :3])
 
 
-
 # --- confusion matrix ------------------------------------------------------------------------
 @pytest.mark.parametrize("classes", [2, 3, 10, 20, 21, 50, 51, 100, 520, 521, 1000])
 @pytest.mark.parametrize("normalize", [False, True])

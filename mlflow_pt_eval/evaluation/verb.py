@@ -23,7 +23,7 @@ from mlflow_pt_eval.predict.run import Progress
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, tag_evaluated
 from mlflow_pt_eval.tracking.models import in_store
-from mlflow_pt_eval.tracking.run_names import take_name
+from mlflow_pt_eval.tracking.run_names import name_project_run, take_name
 from mlflow_pt_eval.tracking.runs import OpenRun
 from mlflow_pt_eval.tracking.store import Store, connect
 
@@ -97,6 +97,7 @@ def evaluate(
                 run = stack.enter_context(_run(store, subject, choice, split)) if store and writes else None
                 if run is not None and not run.owned:
                     take_name(run, run_name, experiment_name)
+                    name_project_run(run, "evaluate", _name(subject, split))
             evaluation = compute_and_log(run, subject, request) if run else compute(subject, request, digest=log)[0]
         if run is not None and subject.name is not None and subject.version is not None:
             tag_evaluated(run, evaluation, subject.name, subject.version)
@@ -115,7 +116,11 @@ def _speaks(ranks: Ranks | None) -> bool:
     return False
 
 
-def _run(store: Store, subject: Subject, choice: RunChoice, split: str) -> AbstractContextManager[OpenRun]:
+def _name(subject: Subject, split: str) -> str:
     what = "" if subject.name is None else f" {subject.name}/{subject.version}"
-    named = replace(choice, run_name=choice.run_name or f"evaluate{what} on {split}")
+    return f"evaluate{what} on {split}"
+
+
+def _run(store: Store, subject: Subject, choice: RunChoice, split: str) -> AbstractContextManager[OpenRun]:
+    named = replace(choice, run_name=choice.run_name or _name(subject, split))
     return evaluation_run(store, named, training_run_id=subject.run_id)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 from mlflow.entities import Run as MlflowRun
 from mlflow.utils import name_utils
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from mlflow_pt_eval.names import TAG_KIND, TAG_RESUMABLE, TAG_RUN_NAME
 from mlflow_pt_eval.tracking.runs import OpenRun, get_run, given_run_id, set_tags
@@ -82,6 +83,13 @@ def take_name(run: OpenRun, run_name: str | None, experiment_name: str | None) -
             unused.append(f"experiment_name={experiment_name!r} (it stays in {its_own!r})")
     if unused:
         _log.warning("the run %s is used, which was there already: not used are %s", run.run_id, "; ".join(unused))
+
+
+def name_project_run(run: OpenRun, entry_point: str, name: str) -> None:
+    """Name the run of `mlflow run -e ENTRY_POINT`, which has no other work, unless its name was chosen."""
+    found = get_run(run.store, run.run_id)
+    if found.data.tags.get(MLFLOW_PROJECT_ENTRY_POINT) == entry_point and _is_drawn(found.info.run_name):
+        run.store.client.update_run(run.run_id, name=name)
 
 
 def _is_drawn(name: str | None) -> bool:

@@ -71,3 +71,9 @@ def test_rows_with_few_and_with_many_positives_are_sifted_and_sorted_in_place():
     sizes = np.diff(rows.bounds)
     assert sizes[2] == 5000
     assert max(sizes[[0, 1, 3]]) < 500
+
+
+def test_more_positives_than_there_may_be_buckets_for_share_them(monkeypatch):
+    monkeypatch.setattr(sifting, "MOST_BITS", sifting.LEAST_BITS)
+    rng = np.random.default_rng(2)
+    _same(_keys(rng.random((3, 9000)) ** 16, rng.random((3, 9000)) < 0.015))

@@ -17,7 +17,7 @@ from mlflow_pt_eval.metrics.groups import Ints, Rows, join, rows_of
 from mlflow_pt_eval.metrics.keys import ONE, Keys
 
 KEY_BITS = 31  # of the key of a score in [0, 1]
-LEAST_BITS = 11  # buckets that are counted in no time
+LEAST_BITS, MOST_BITS = 11, 20  # of a bucket's number: 2,048 are counted in no time, a million are 8 MB
 FINE = 64  # buckets for each positive: scores are far from uniform
 WORTH = 50  # keys for each positive from which on sifting is faster than sorting on any processor
 AT_ONCE = BLOCK_VALUES // 2  # keys, whose buckets are numbers of 8 bytes
@@ -43,7 +43,7 @@ def arrange(keys: Keys, positives: Ints) -> Rows:
 def _sift(keys: Keys, positives: Ints) -> Rows:
     """Return what matters of one row, or of several that are a block together."""
     rows, length = keys.shape
-    bits = max(LEAST_BITS, (FINE * int(positives.max())).bit_length())
+    bits = min(MOST_BITS, max(LEAST_BITS, (FINE * int(positives.max())).bit_length()))
     flat, begins, shift = keys.reshape(-1), np.arange(rows) << bits, np.uint32(KEY_BITS - bits)
 
     def buckets(part: Keys) -> npt.NDArray[np.intp]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.class_names import check_class_names, is_list
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.evaluation.subject import Subject
+from mlflow_pt_eval.wording import listed
 
 if TYPE_CHECKING:
     from mlflow_pt_eval.evaluation.work import Request
+
+NAMED = 10  # class names that a line holds
 
 
 def contradictions(subject: Subject, request: Request) -> tuple[str, ...]:
@@ -40,16 +43,11 @@ def _of_names(subject: Subject, request: Request) -> Iterator[str]:
     if sorted(texts) == sorted(recorded):
         what = "classes" if request.class_names is None else "class_names"
         raise BadInput(
-            f"{what} gives {_listed(texts)}, but the model was registered with the same names in the order "
-            f"{_listed(recorded)}: leave it out, or give that order, which is that of the model's outputs."
+            f"{what} gives {listed(texts, NAMED)}, but the model was registered with the same names in the order "
+            f"{listed(recorded, NAMED)}: leave it out, or give that order, which is that of the model's outputs."
         )
     if request.class_names is not None:
         yield (
-            f"the model was registered with the class names {_listed(recorded)}, but class_names= gives others: "
-            f"{_listed(check_class_names(texts))}"
+            f"the model was registered with the class names {listed(recorded, NAMED)}, but class_names= gives others: "
+            f"{listed(check_class_names(texts), NAMED)}"
         )
-
-
-def _listed(names: Sequence[str], limit: int = 10) -> str:
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

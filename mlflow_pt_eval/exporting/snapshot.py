@@ -21,7 +21,9 @@ from mlflow_pt_eval.exporting.unsharding import (
     without_sharding,
 )
 from mlflow_pt_eval.state.sharding import is_part, sharded_modules
+from mlflow_pt_eval.wording import listed
 
+NAMED = 6  # keys that a line holds of each kind
 _log = logging.getLogger("mlflow_pt_eval")
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -78,7 +80,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, torch.Tensor]) -> Non
     if any(wrong.values()):
         raise StateMismatch(
             f"the weights do not fit a {type(module).__name__}: "
-            + "; ".join(f"{what}: {_few(keys)}" for what, keys in wrong.items() if keys)
+            + "; ".join(f"{what}: {listed(keys, NAMED)}" for what, keys in wrong.items() if keys)
             + ". Use the class and the arguments that they were trained with."
         )
     module.load_state_dict(weights)
@@ -88,13 +90,9 @@ def _check_weights_are_there(model: nn.Module) -> None:
     lazy = [name for name, held in (*model.named_parameters(), *model.named_buffers()) if is_lazy(held)]
     if lazy:
         raise BadInput(
-            f"the {type(model).__name__}'s {_few(lazy)} have no shape yet: call a lazy module once with a batch first."
+            f"the {type(model).__name__}'s {listed(lazy, NAMED)} have no shape yet: "
+            "call a lazy module once with a batch first."
         )
-
-
-def _few(keys: list[str], limit: int = 6) -> str:
-    more = len(keys) - limit
-    return ", ".join(keys[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _inside(model: nn.Module) -> nn.Module | None:

@@ -25,6 +25,7 @@ from mlflow_pt_eval.metrics.ranking import Ranked, rank
 from mlflow_pt_eval.metrics.result import CalibrationBins, ClassMetrics, Curves, Evaluation, Floats, RocCurve
 from mlflow_pt_eval.metrics.thresholds import threshold_table
 from mlflow_pt_eval.names import Task
+from mlflow_pt_eval.wording import listed
 
 NAMED = 5  # so many absent classes are named, the others counted
 
@@ -191,6 +192,5 @@ def _warnings(inputs: Inputs, support: Ints) -> tuple[str, ...]:
 
 
 def _listed(classes: Ints, inputs: Inputs) -> str:
-    named = ", ".join(f"{inputs.class_names[index]!r}" for index in classes[:NAMED])
-    more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
-    return f"{'class' if len(classes) == 1 else 'classes'} {named}{more} occur{'s' if len(classes) == 1 else ''}"
+    named = listed([repr(inputs.class_names[index]) for index in classes], NAMED)
+    return f"class {named} occurs" if len(classes) == 1 else f"classes {named} occur"

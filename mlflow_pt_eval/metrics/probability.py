@@ -59,10 +59,13 @@ def row_pass(inputs: Inputs, *, threads: int) -> RowPass:
 
 def _block(scores: Scores, labels: Labels, predictions: npt.NDArray[Any]) -> Sums | None:
     """Fill *predictions*, and return these rows' sums; None if a value is no probability."""
-    if not all_probabilities(scores) or not sums_to_one(scores):
+    if not all_probabilities(scores):
+        return None
+    columns = columns_of(scores)
+    if not sums_to_one(scores, columns):
         return None
     flat, first = scores.reshape(-1), np.arange(len(scores)) * scores.shape[1]
-    own, columns = flat[first + labels], columns_of(scores)  # one index finds a score in a third of the time of two
+    own = flat[first + labels]  # one index finds a score in a third of the time of two
     guess = first_highest(scores, columns)
     top_5 = int(np.count_nonzero(in_top_5(scores, labels, own, columns))) if scores.shape[1] > TOP else 0
     predictions[:] = guess
@@ -90,7 +93,7 @@ def _squared_error(scores: Scores, labels: Labels, own: Scores) -> float:
     """Return the rows' summed squared errors; of two classes those of class 1 (column 1)."""
     if scores.shape[1] == 2:
         gaps = scores[:, 1] - labels.astype(np.float64)
-        return float(gaps @ gaps)
+        return float(np.einsum("i,i->", gaps, gaps))
     exact = scores.astype(np.float64).reshape(-1)
     return float(np.einsum("i,i->", exact, exact)) - 2 * float(own.sum(dtype=np.float64)) + len(scores)
 
@@ -138,7 +141,7 @@ def in_top_5(scores: Scores, labels: Labels, own: Scores, columns: Scores | None
 def _count(compare: np.ufunc, scores: Scores, own: Scores, columns: Scores | None) -> npt.NDArray[Any]:
     """Count in each row the scores that *compare* with its own class's."""
     if columns is None:
-        return compare(scores, own[:, None]).astype(np.float32) @ np.ones(scores.shape[1], np.float32)
+        return np.einsum("ij->i", compare(scores, own[:, None]).astype(np.float32))
     count = np.zeros(len(scores), np.uint8)
     for column in columns:
         count += compare(column, own)

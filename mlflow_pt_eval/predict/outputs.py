@@ -145,7 +145,7 @@ class Scores:
         # One sum of squares finds what is not finite; one that overflows by itself is looked at again.
         flat = raw.numpy().reshape(-1)
         with np.errstate(over="ignore", invalid="ignore"):
-            squares = flat @ flat
+            squares = np.einsum("i,i->", flat, flat)  # by BLAS it would wake threads that spin in the way of torch's
         if not np.isfinite(squares) and (bad := ~raw.isfinite()).any():
             message, sample = self._complaint(bad, begin, "every output must be finite")
             raise NotFinite(message, sample)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES
-from mlflow_pt_eval.metrics.keys import INFINITE, ONE, Keys
+from mlflow_pt_eval.metrics.keys import INFINITE, ONE, Keys, is_positive
 
 Ints = npt.NDArray[np.int64]
 
@@ -96,7 +96,7 @@ def _slices(row: Keys, positives: int) -> Iterator[Groups]:
         end = row[min(low + SLICE, len(row)) - 1] | ONE
         high = int(np.searchsorted(row, end, side="right"))
         part = row[low:high]
-        inside = int(np.count_nonzero(part & ONE))
+        inside = int(np.count_nonzero(is_positive(part)))
         above = row[high] if high < len(row) else INFINITE
         rest = Rows(part, np.array([0, len(part)]), _one(left), _one(len(row) - low - left))
         yield _group(rest, _one(inside), above)
@@ -110,7 +110,7 @@ def _one(value: int) -> Ints:
 def _group(rows: Rows, inside: Ints, above: np.uint32) -> Groups:
     """Group rows whose keys hold *inside* positives (R,), the lowest of all that count as there."""
     keys, begins = rows.keys, rows.bounds[:-1]
-    places = np.flatnonzero((keys & ONE) != 0)  # of booleans it is several times faster
+    places = np.flatnonzero(is_positive(keys))
     ends = np.concatenate(([0], np.cumsum(inside)))
     starts = _run_starts(keys[places], ends)
     bounds = np.searchsorted(starts, ends)

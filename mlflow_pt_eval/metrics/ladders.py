@@ -17,7 +17,7 @@ from scipy.sparse import csr_array
 from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut
 from mlflow_pt_eval.metrics.counts import ratio
 from mlflow_pt_eval.metrics.inputs import Mask, Scores
-from mlflow_pt_eval.metrics.keys import ONE, Keys
+from mlflow_pt_eval.metrics.keys import ONE, Keys, is_positive
 from mlflow_pt_eval.metrics.resampling import Weights
 from mlflow_pt_eval.metrics.result import Floats
 
@@ -64,7 +64,7 @@ def ladder(scores: Scores, positive: Mask) -> Ladder:
     """Order the *scores* (N,) of one class, and cut the order into rungs."""
     whole = ordered(scores, positive)
     order, keys = places_of(whole), keys_of(whole)
-    up = (keys & ONE).astype(bool)
+    up = is_positive(keys)
     first = np.flatnonzero(up).astype(np.int32)
     own = keys[first]
     starts = np.flatnonzero(np.concatenate((own[:1] == own[:1], own[1:] != own[:-1]))).astype(np.int32)

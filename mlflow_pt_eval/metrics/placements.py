@@ -9,6 +9,7 @@ import numpy as np
 
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Mask, Scores
+from mlflow_pt_eval.metrics.keys import is_positive
 from mlflow_pt_eval.metrics.ladders import Add, Places, Whole, keys_of, ordered, places_of
 from mlflow_pt_eval.metrics.result import Floats
 
@@ -74,7 +75,7 @@ def _walk(whole: Whole) -> Iterator[Ties]:
 def _ties(part: Whole, low: int, passed: int) -> Ties:
     """Find the runs in samples from number *low* on, below which *passed* positives stand."""
     keys = keys_of(part)
-    positive = (keys & 1).astype(bool)
+    positive = is_positive(keys)
     keys >>= 1
     bounds = np.concatenate(([0], np.flatnonzero(keys[1:] != keys[:-1]) + 1, [len(part)]))
     positives = np.concatenate(([0], np.cumsum(positive)))[bounds] + passed

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mlflow_pt_eval.metrics.blocks import row_blocks, run
+from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut, row_blocks, run
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, Labels, Mask, Scores, all_probabilities, refuse_scores, sums_to_one
 from mlflow_pt_eval.metrics.result import CalibrationBins, Floats
@@ -94,8 +94,11 @@ def _squared_error(scores: Scores, labels: Labels, own: Scores) -> float:
     if scores.shape[1] == 2:
         gaps = scores[:, 1] - labels.astype(np.float64)
         return float(np.einsum("i,i->", gaps, gaps))
-    exact = scores.astype(np.float64).reshape(-1)
-    return float(np.einsum("i,i->", exact, exact)) - 2 * float(own.sum(dtype=np.float64)) + len(scores)
+    flat, squares = scores.reshape(-1), 0.0
+    for low, high in cut(len(flat), BLOCK_VALUES // 4):  # in parts, as they are twice as large
+        exact = flat[low:high].astype(np.float64)
+        squares += float(np.einsum("i,i->", exact, exact))
+    return squares - 2 * float(own.sum(dtype=np.float64)) + len(scores)
 
 
 def top_label_bins(confidence: Scores, right: Mask) -> tuple[Ints, Floats]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut
 from mlflow_pt_eval.metrics.groups import Ints, Rows, join, rows_of
-from mlflow_pt_eval.metrics.keys import ONE, Keys
+from mlflow_pt_eval.metrics.keys import Keys, is_positive
 
 KEY_BITS = 31  # of the key of a score in [0, 1]
 LEAST_BITS, MOST_BITS = 11, 20  # of a bucket's number: 2,048 are counted in no time, a million are 8 MB
@@ -57,7 +57,7 @@ def _sift(keys: Keys, positives: Ints) -> Rows:
     for part in parts:
         found = buckets(part)
         counts += np.bincount(found, minlength=len(counts))
-        own.append(found[np.flatnonzero((part & ONE) != 0)])
+        own.append(found[np.flatnonzero(is_positive(part))])
     ups = np.sort(np.concatenate(own))
     near = _near(counts, ups, begins)
     kept = np.concatenate([part.take(np.flatnonzero(near.take(buckets(part)))) for part in parts])

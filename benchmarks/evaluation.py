@@ -4,8 +4,8 @@
 item by item, beside a bare pass over the same loader, in inference mode (which is faster, and spans the data set's
 own code, too) and in `no_grad`; `textbook` is Python lists and scikit-learn's separate calls over that loader, as a
 multiple of ours. Contenders run in turn in one process; printed are ratios of medians, of wall and of processor time.
-Memory is what the evaluation needs above the model and the data, in float32 score matrices. A virtual machine whose
-host takes back what is free adds up to 1 ms to the first touch of each MB, in one round and not in another.
+Memory is what the evaluation needs above the model and the data, in float32 score matrices. Before each round as much
+is touched and freed: where a virtual machine's host takes back what is free, a MB's first touch may cost 1 ms.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py --cases 100000x10 --rounds 15 --textbook
@@ -105,9 +105,10 @@ def contenders(samples: int, classes: int, options: argparse.Namespace) -> dict[
     return ours
 
 
-def timed(function: Callable[[], object]) -> tuple[float, float]:
-    """Return wall and processor seconds."""
+def timed(function: Callable[[], object], memory: int = 0) -> tuple[float, float]:
+    """Return wall and processor seconds, after so many bytes of *memory* have been made ready."""
     gc.collect()
+    np.ones(memory, np.uint8)
     wall, processor = time.perf_counter(), time.process_time()
     function()
     return time.perf_counter() - wall, time.process_time() - processor
@@ -140,7 +141,7 @@ def compare(samples: int, classes: int, options: argparse.Namespace) -> None:
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for _ in range(options.rounds):
         for name, job in jobs.items():
-            rounds[name].append(timed(job))
+            rounds[name].append(timed(job, memory=12 * samples * classes))
     times = {name: tuple(statistics.median(r[i] for r in found) for i in (0, 1)) for name, found in rounds.items()}
     line = [f"{samples:>9,} x {classes:<5,}", ratio(times, "arrays", "slices", "floor")]
     if "loader" in jobs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mlflow_pt_eval.metrics.blocks import cut
+from mlflow_pt_eval.metrics.blocks import BLOCK_VALUES, cut
 from mlflow_pt_eval.metrics.inputs import Inputs, Mask
 
 Keys = npt.NDArray[np.uint32]
@@ -38,9 +38,12 @@ def class_keys(inputs: Inputs, low: int, high: int) -> Keys:
         np.left_shift(bits[start:stop, low:high].T, ONE, out=keys[:, start:stop])  # over the top goes a -0.0's sign
     if inputs.task == "multilabel":
         keys |= labels[:, low:high].T != 0
-    else:
-        places = np.flatnonzero((labels >= low) & (labels < high))
-        keys.reshape(-1)[(labels[places] - low) * len(labels) + places] |= ONE  # a third of the time of two indices
+        return keys
+    flat = keys.reshape(-1)
+    for start, stop in cut(len(labels), BLOCK_VALUES):  # in parts: places are twice as large as keys
+        own = labels[start:stop]
+        places = np.flatnonzero((own >= low) & (own < high))
+        flat[(own[places] - low) * len(labels) + places + start] |= ONE  # a third of the time of two indices
     return keys
 
 
@@ -49,6 +52,7 @@ def pooled_keys(inputs: Inputs) -> Keys:
     keys, labels = inputs.scores.view(np.uint32).reshape(-1) << ONE, inputs.labels
     if inputs.task == "multilabel":
         keys |= labels.reshape(-1) != 0
-    else:
-        keys[np.arange(len(labels)) * inputs.n_classes + labels] |= ONE
+        return keys[None]
+    for start, stop in cut(len(labels), BLOCK_VALUES):
+        keys[np.arange(start, stop) * inputs.n_classes + labels[start:stop]] |= ONE
     return keys[None]

@@ -68,7 +68,7 @@ def points(run_id):
     return {key: [(point.step, point.value) for point in client.get_metric_history(run_id, key)] for key in keys}
 
 
-def whole_and_resumed(loop, cut):
+def assert_resumed_as_whole(loop, cut):
     """Train without a cut, and with one and a resume; all that was trained and logged has to be the same."""
     whole = Training()
     loop(whole)
@@ -100,7 +100,7 @@ def test_two_loops_over_epochs(cut, own):
                         training.step(run, batch, (epoch, number % 5))
                 torch.rand(1)
 
-    whole_and_resumed(loop, cut)
+    assert_resumed_as_whole(loop, cut)
 
 
 @pytest.mark.parametrize("cut", [(1, 0), (2, 3)])
@@ -124,7 +124,7 @@ def test_two_loaders_that_advance_together(cut):
                 for number, ((one, labels), (other, _)) in enumerate(run.batches(together)):
                     training.step(run, (one + other, labels), (epoch, number))
 
-    whole_and_resumed(loop, cut)
+    assert_resumed_as_whole(loop, cut)
 
 
 @pytest.mark.parametrize(("cut", "anew"), [((1, 0), False), ((2, 4), False), ((2, 0), True)])
@@ -142,7 +142,7 @@ def test_a_loader_whose_generator_is_seeded_in_each_epoch(cut, anew):
                 for number, batch in enumerate(run.batches(loader)):
                     training.step(run, batch, (epoch, number if epoch < cut[0] else number + 1 if number else 0))
 
-    whole_and_resumed(loop, cut)
+    assert_resumed_as_whole(loop, cut)
 
 
 def test_what_comes_before_the_batches_counts_once():
@@ -158,7 +158,7 @@ def test_what_comes_before_the_batches_counts_once():
                 for number, batch in enumerate(run.batches(loader)):
                     training.step(run, batch, (epoch, number))
 
-    whole, second = whole_and_resumed(loop, (1, 4))
+    whole, second = assert_resumed_as_whole(loop, (1, 4))
     assert whole.scheduler.state_dict() == second.scheduler.state_dict()
 
 
@@ -175,7 +175,7 @@ def test_the_last_batch_before_a_break_has_a_step_of_its_own():
                         break
                 run.log_step(after=1.0)
 
-    whole, _ = whole_and_resumed(loop, (2, 0))
+    whole, _ = assert_resumed_as_whole(loop, (2, 0))
     assert [step for step, _ in points(whole.run.run_id)["train_loss"]] == list(range(12))
     assert [step for step, _ in points(whole.run.run_id)["after"]] == [3, 7, 11]
 
@@ -191,7 +191,7 @@ def test_a_value_of_an_epoch_that_was_cut_is_not_kept():
                     run.log(seen=float(batch[1].sum()))
                     training.step(run, batch, (epoch, number))
 
-    whole, _ = whole_and_resumed(loop, (1, 3))
+    whole, _ = assert_resumed_as_whole(loop, (1, 3))
     assert points(whole.run.run_id)["seen"] == [(0, 8.0), (1, 8.0)]
 
 

@@ -37,7 +37,7 @@ class Together(Made):
         return [self.make(index) for index in indices]
 
 
-def same(one, other):
+def assert_same(one, other):
     """Compare two batches, their types and every bit of them."""
     assert type(one) is type(other)
     if isinstance(one, torch.Tensor):
@@ -46,11 +46,11 @@ def same(one, other):
     elif isinstance(one, dict):
         assert list(one) == list(other)
         for key in one:
-            same(one[key], other[key])
+            assert_same(one[key], other[key])
     elif isinstance(one, list | tuple):
         assert len(one) == len(other)
         for mine, theirs in zip(one, other, strict=True):
-            same(mine, theirs)
+            assert_same(mine, theirs)
     else:
         assert one == other
 
@@ -89,7 +89,7 @@ def test_batches_are_those_of_the_iterator(make):
         generator = getattr(loader, "generator", None)
         batches = list(read(loader))
         found.append((batches, torch.rand(1), None if generator is None else torch.rand(1, generator=generator)))
-    same(*found)
+    assert_same(*found)
 
 
 def test_samples_that_do_not_go_together_are_refused_in_the_same_words():

@@ -56,6 +56,23 @@ def read(source, **options):
     return torch.cat([batch.inputs for batch in batches]), np.concatenate([batch.labels for batch in batches])
 
 
+class Mine(Subset):
+    """A Subset that does more than select."""
+
+    def __getitem__(self, place):
+        inputs, label = super().__getitem__(place)
+        return inputs + 1, label
+
+    def __getitems__(self, places):
+        return [self[place] for place in places]
+
+
+def test_a_subset_of_ones_own_gives_its_own_samples():
+    """What is behind it is other data."""
+    (batch,) = load_data(Subset(Mine(TENSORS, [3, 1, 2]), [0, 2])).batches()
+    assert torch.equal(batch.inputs, X[[3, 2]] + 1)
+
+
 @pytest.mark.parametrize("dataset", [TENSORS, Items()], ids=["tensors", "items"])
 @pytest.mark.parametrize(
     ("indices", "words"),
@@ -71,8 +88,14 @@ def read(source, **options):
     ],
 )
 def test_a_subset_whose_indices_are_none_is_refused(dataset, indices, words):
-    """A mask would be read as the numbers 0 and 1."""
-    for source in (Subset(dataset, indices), DataLoader(Subset(dataset, indices), batch_size=7)):
+    """A mask would be read as the numbers 0 and 1, by a Subset of the user's own, too."""
+    subset = Subset(dataset, indices)
+    for source in (
+        subset,
+        DataLoader(subset, batch_size=7),
+        Mine(dataset, indices),
+        Subset(Mine(dataset, indices), []),
+    ):
         with pytest.raises(BadInput, match=words):
             load_data(source)
 
@@ -179,8 +202,9 @@ def test_names_of_other_labels_of_the_data_set_are_refused(wrap):
 )
 def test_names_that_say_nothing_else_are_taken(own, names):
     """Also where the data set's are other words for the same, or no names."""
-    load_data(Folder(own), class_names=names)
-    load_data(Folder(["b", "a"], target_transform=lambda y: 1 - y), class_names=["a", "b"])
+    turned = Folder(["b", "a"], target_transform=lambda y: 1 - y)
+    for folder, given in ((Folder(own), names), (turned, ["a", "b"])):
+        assert load_data(folder, class_names=given).n_samples == len(folder)
 
 
 @pytest.mark.parametrize("where", ["import", "call", "item"])

@@ -56,12 +56,18 @@ def selected(loader: DataLoader[Any]) -> tuple[Dataset[Any], tuple[str, ...]]:
 
 
 def behind_subsets(dataset: Any) -> tuple[Any, torch.Tensor | None]:
-    """Return the data set that Subsets, one in another, are of, and the rows that they leave; None for all."""
+    """Return the data set that Subsets, one in another, are of, and the rows that they leave; None for all.
+
+    Where one is of a class of its own, which may do more than select, *dataset* itself; its indices are checked, too.
+    """
+    inner, plain = dataset, True
     rows: torch.Tensor | None = None
-    while type(dataset) is Subset:
-        here = _subset_rows(dataset)
-        rows, dataset = here if rows is None else here[rows], dataset.dataset
-    return dataset, rows
+    while isinstance(inner, Subset):
+        here, plain = _subset_rows(inner), plain and type(inner) is Subset
+        if plain:
+            rows = here if rows is None else here[rows]
+        inner = inner.dataset
+    return (inner, rows) if plain else (dataset, None)
 
 
 def _subset_rows(subset: Subset[Any]) -> torch.Tensor:

@@ -23,7 +23,7 @@ from mlflow_pt_eval.predict.run import Progress
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run, tag_evaluated
 from mlflow_pt_eval.tracking.models import in_store
-from mlflow_pt_eval.tracking.run_names import name_project_run, take_name
+from mlflow_pt_eval.tracking.run_names import take_name
 from mlflow_pt_eval.tracking.runs import OpenRun
 from mlflow_pt_eval.tracking.store import Store, connect
 
@@ -96,8 +96,8 @@ def evaluate(
                     store = connect(make=run_id is None)
                 run = stack.enter_context(_run(store, subject, choice, split)) if store and writes else None
                 if run is not None and not run.owned:
-                    take_name(run, run_name, experiment_name)
-                    name_project_run(run, "evaluate", _name(subject, split))
+                    own = "evaluate", _name(subject, split)
+                    take_name(run, run_name, experiment_name, of_entry_point=own)
             evaluation = compute_and_log(run, subject, request) if run else compute(subject, request, digest=log)[0]
         if run is not None and subject.name is not None and subject.version is not None:
             tag_evaluated(run, evaluation, subject.name, subject.version)

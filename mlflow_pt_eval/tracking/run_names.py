@@ -64,13 +64,21 @@ def experiments_of(store: Store, experiment_name: str | None, parent_run_id: str
     return found
 
 
-def take_name(run: OpenRun, run_name: str | None, experiment_name: str | None) -> None:
+def take_name(
+    run: OpenRun, run_name: str | None, experiment_name: str | None, *, of_entry_point: tuple[str, str] | None = None
+) -> None:
     """Give a run that the caller owns the name that was asked for, if it has none but the one that MLflow drew.
+
+    *of_entry_point*: (evaluate, a name) for the run of `mlflow run -e evaluate` where none was asked for: it has no
+    other work.
 
     A name that the caller has chosen stays; then the one asked for is a tag, by which `newest_resumable` finds the run,
     and a warning says so, as it does of an experiment: a run stays in its own.
     """
-    unused, info = [], get_run(run.store, run.run_id).info
+    unused, found = [], get_run(run.store, run.run_id)
+    info, entry_point = found.info, found.data.tags.get(MLFLOW_PROJECT_ENTRY_POINT)
+    if run_name is None and of_entry_point is not None and entry_point == of_entry_point[0]:
+        run_name = of_entry_point[1] if _is_drawn(info.run_name) else None
     if run_name not in (None, info.run_name):
         if _is_drawn(info.run_name):
             run.store.client.update_run(run.run_id, name=run_name)
@@ -83,13 +91,6 @@ def take_name(run: OpenRun, run_name: str | None, experiment_name: str | None) -
             unused.append(f"experiment_name={experiment_name!r} (it stays in {its_own!r})")
     if unused:
         _log.warning("the run %s is used, which was there already: not used are %s", run.run_id, "; ".join(unused))
-
-
-def name_project_run(run: OpenRun, entry_point: str, name: str) -> None:
-    """Name the run of `mlflow run -e ENTRY_POINT`, which has no other work, unless its name was chosen."""
-    found = get_run(run.store, run.run_id)
-    if found.data.tags.get(MLFLOW_PROJECT_ENTRY_POINT) == entry_point and _is_drawn(found.info.run_name):
-        run.store.client.update_run(run.run_id, name=name)
 
 
 def _is_drawn(name: str | None) -> bool:

@@ -95,6 +95,12 @@ def test_a_subset_whose_indices_are_none_is_refused(dataset, indices, words):
             load_data(source)
 
 
+def test_a_subset_of_a_subset_whose_indices_are_none_is_refused():
+    """The outer one has a length; the inner one, a generator, has none to give."""
+    with pytest.raises(BadInput, match="the indices of a Subset are a generator"):
+        load_data(Subset(Subset(TENSORS, (row for row in range(3))), [0]))
+
+
 @pytest.mark.parametrize("indices", [[4, 4, -1], range(3, 9), np.array([29, 0]), torch.tensor([7]), []])
 def test_a_subset_is_read_as_torch_reads_it(indices):
     """Twice what it holds twice, and from the end what is below zero."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from functools import reduce
 from typing import Any, cast
 
 import numpy as np
@@ -60,14 +61,14 @@ def behind_subsets(dataset: Any) -> tuple[Any, torch.Tensor | None]:
 
     Where one is of a class of its own, which may do more than select, *dataset* itself; its indices are checked, too.
     """
-    inner, plain = dataset, True
-    rows: torch.Tensor | None = None
+    subsets, inner = [], dataset
     while isinstance(inner, Subset):
-        here, plain = _subset_rows(inner), plain and type(inner) is Subset
-        if plain:
-            rows = here if rows is None else here[rows]
+        subsets.append(inner)
         inner = inner.dataset
-    return (inner, rows) if plain else (dataset, None)
+    found = [_subset_rows(subset) for subset in reversed(subsets)]  # the inner first: the outer ask for its length
+    if not found or any(type(subset) is not Subset for subset in subsets):
+        return dataset, None
+    return inner, reduce(lambda rows, here: rows[here], found)
 
 
 def _subset_rows(subset: Subset[Any]) -> torch.Tensor:

@@ -45,6 +45,8 @@ def validate(
     to give all the same number; they know their count, so `run.log(**validate(...))` logs the exact values of all
     batches together. No process waits for another: inside DistributedDataParallel the module itself is called.
     """
+    if isinstance(loader, tuple) and loader and all(isinstance(part, torch.Tensor | np.ndarray) for part in loader):
+        raise BadInput("validate takes a loader: of arrays make DataLoader(TensorDataset(X, y), batch_size=256).")
     loss = None if criterion is None else AverageLoss(criterion)
     accuracy = _Accuracy(soft=loss is not None and loss.of_classes, checked=loss is None)
     model = without_ddp(model)

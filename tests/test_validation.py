@@ -145,6 +145,7 @@ def test_tuples_and_mappings_are_the_models_arguments():
     ("loader", "words"),
     [
         ([], "gave no sample"),
+        ((torch.zeros(3, 1), torch.zeros(3)), "validate takes a loader: of arrays make DataLoader(TensorDataset(X, y)"),
         ([(torch.zeros(3, 1), torch.zeros(2))], "(3, 1) outputs do not go with (2,) labels"),
         ([torch.zeros(3, 1)], "a batch is a Tensor"),
         ([(torch.zeros(3, 4), torch.zeros(2))], "(3, 4) outputs do not go with (2,) labels"),

@@ -84,16 +84,36 @@ def test_thinning_keeps_the_line_within_its_grid(samples: int) -> None:
 
 
 def test_the_macro_curve_is_the_classes_mean() -> None:
-    """Through equal steps of fpr; its area is the mean of the classes' areas, its thresholds are none."""
+    """At every fpr; its area is the mean of the classes' areas, its thresholds are none."""
     case = single(6, 400, 5)
     found = evaluate_scores(*case, task="multiclass", bootstrap=0)
     macro = found.curves.roc_macro
     assert macro is not None
     assert macro.auc == pytest.approx(found.metrics["roc_auc_macro"], abs=1e-12)
     assert np.isnan(macro.thresholds).all()
-    wanted = np.mean([np.interp(0.25, curve.fpr, curve.tpr) for curve in found.curves.roc])
-    assert close(np.interp(0.25, macro.fpr, macro.tpr), wanted, 1e-3)
+    for fpr in (1e-4, 0.0131, 0.25, 0.9):
+        wanted = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in found.curves.roc])
+        assert close(np.interp(fpr, macro.fpr, macro.tpr), wanted, 1e-9)
+    assert close(np.trapezoid(macro.tpr, macro.fpr), macro.auc, 1e-9)
     assert (macro.fpr[0], macro.tpr[0], macro.fpr[-1], macro.tpr[-1]) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("classes", [3, 100])
+def test_the_macro_curve_of_a_good_model_is_exact_in_its_corner(classes: int) -> None:
+    """There it rises within a thousandth of the axis; nowhere is it below every one of the curves."""
+    labels, scores = single(8, 20_000, classes)
+    scores[np.arange(len(labels)), labels] += 6 * np.sort(np.random.default_rng(0).random(len(labels))).astype(
+        np.float32
+    )
+    scores /= scores.sum(axis=1, keepdims=True)
+    curves = evaluate_scores(labels, scores, task="multiclass", bootstrap=0).curves
+    macro = curves.roc_macro
+    assert macro is not None
+    for fpr in (0.0003, 0.001, 0.002, 0.004, 0.05):
+        wanted = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in curves.roc])
+        assert close(np.interp(fpr, macro.fpr, macro.tpr), wanted, 1e-3)
+    assert close(np.trapezoid(macro.tpr, macro.fpr), macro.auc, 1e-4)
+    assert len(macro.fpr) <= 3100
 
 
 def test_a_binary_task_has_the_curves_of_class_1() -> None:
@@ -129,7 +149,7 @@ def test_a_thinned_precision_recall_curve_keeps_the_precisions_of_every_slice_of
     assert points(curve.precision, curve.recall) <= points(precision, recall)
 
 
-@pytest.mark.parametrize(("samples", "classes", "most"), [(400_000, 2, 2100), (200_000, 10, 2100), (100_000, 100, 450)])
+@pytest.mark.parametrize(("samples", "classes", "most"), [(400_000, 2, 3100), (200_000, 10, 3100), (100_000, 100, 650)])
 def test_long_curves_have_few_points(samples: int, classes: int, most: int) -> None:
     """An evaluation is a file of some megabytes, however many samples it was of."""
     labels, scores = single(7, samples, classes)

@@ -12,9 +12,9 @@ from mlflow_pt_eval.figures.curve_sheet import DASHED, Look, Points, Sheet, draw
 from mlflow_pt_eval.figures.labels import describe, display_names, drawable
 from mlflow_pt_eval.figures.magnifier import corner_size, magnify
 from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, fit, note, series
-from mlflow_pt_eval.figures.thinning import thin_monotone
 from mlflow_pt_eval.metrics.result import Evaluation, RocCurve, ThresholdTable
 from mlflow_pt_eval.metrics.tables import auc_band
+from mlflow_pt_eval.metrics.thinning import thin_monotone
 from mlflow_pt_eval.wording import score, significant
 
 TITLES: Final = {

@@ -7,20 +7,6 @@ import numpy as np
 from mlflow_pt_eval.metrics.result import Floats
 
 
-def thin_monotone(x: Floats, y: Floats, cells: int = 1000) -> tuple[Floats, Floats]:
-    """Keep the points at which a curve that ascends in both axes enters a cell of a grid of *cells* over [0, 1].
-
-    What is left out lies less than 1 / *cells* from a point that stays, in both axes. The cost is a binary search for
-    each line of the grid, however many points there are. The first and the last point stay.
-    """
-    if len(x) <= 2 * cells:
-        return x, y
-    lines = np.linspace(0, 1, cells + 1)
-    crossed = np.concatenate([np.searchsorted(x, lines), np.searchsorted(y, lines)])
-    keep = np.unique(np.minimum(np.append(crossed, 0), len(x) - 1))
-    return x[keep], y[keep]
-
-
 def thin_envelope(x: Floats, y: Floats, cells: int = 1000) -> tuple[Floats, Floats]:
     """Replace the points in each of *cells* slices of an ascending *x* by the first, lowest, highest and last of them.
 

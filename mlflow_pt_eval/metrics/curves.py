@@ -100,21 +100,6 @@ def precision_recall_curve(points: Points, index: int, *, name: str, score: floa
     )
 
 
-def macro_roc(curves: Sequence[RocCurve], grid: int) -> RocCurve | None:
-    """Average the tpr of the classes' curves over equal steps of fpr; its area is the mean of theirs."""
-    if not curves:
-        return None
-    fpr = np.linspace(0, 1, grid + 1)
-    tpr = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in curves], axis=0)
-    return RocCurve(
-        name="macro",
-        fpr=np.concatenate(([0.0], fpr)),
-        tpr=np.concatenate(([0.0], tpr)),
-        thresholds=np.full(grid + 2, np.nan),
-        auc=float(np.mean([curve.auc for curve in curves])),
-    )
-
-
 def _weave(left: Array, right: Array) -> Array:
     both = np.empty(2 * len(left), left.dtype)
     both[0::2], both[1::2] = left, right

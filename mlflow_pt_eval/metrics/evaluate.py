@@ -13,12 +13,13 @@ from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import counts
 from mlflow_pt_eval.metrics.blocks import workers, workers_for
 from mlflow_pt_eval.metrics.counts import Margins
-from mlflow_pt_eval.metrics.curves import grid_for, macro_roc
+from mlflow_pt_eval.metrics.curves import grid_for
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, check, losses_given
 from mlflow_pt_eval.metrics.intervals import accuracy_interval, bootstrap_intervals, parted
 from mlflow_pt_eval.metrics.keys import Keys, class_keys, pooled_keys
+from mlflow_pt_eval.metrics.macro import macro_roc
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.probability import row_pass
 from mlflow_pt_eval.metrics.ranking import Ranked, rank
@@ -104,7 +105,7 @@ def _evaluate(inputs: Inputs, loss: dict[str, float], curves: bool, micro: bool,
         intervals={},
         per_class=per_class_rows(inputs.class_names, counted.margins, ranked.auc, ranked.average_precision),
         confusion=counted.confusion,
-        curves=_curves(inputs, counted, ranked, keys, grid, micro) if grid else Curves(),
+        curves=_curves(inputs, counted, ranked, keys, micro) if grid else Curves(),
         n_samples=inputs.n_samples,
         warnings=_warnings(inputs, support),
     )
@@ -156,7 +157,7 @@ def per_class_rows(names: tuple[str, ...], of: Margins, auc: Floats, score: Floa
     return tuple(ClassMetrics(*row) for row in zip(names, *columns, *ranking, strict=True))
 
 
-def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, keys: Keys | None, grid: int, micro: bool) -> Curves:
+def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, keys: Keys | None, micro: bool) -> Curves:
     if keys is not None:  # the curves of class 1; those of class 0 mirror them
         row, positives = keys[1], int(counted.margins.support[1])
         return Curves(
@@ -167,16 +168,16 @@ def _curves(inputs: Inputs, counted: Counted, ranked: Ranked, keys: Keys | None,
         )
     return Curves(
         roc=ranked.roc,
-        roc_micro=_micro_roc(inputs, counted.margins.support, grid) if micro else None,
-        roc_macro=macro_roc(ranked.roc, grid),
+        roc_micro=_micro_roc(inputs, counted.margins.support) if micro else None,
+        roc_macro=macro_roc(ranked.roc),
         precision_recall=ranked.precision_recall,
         calibration=counted.calibration,
     )
 
 
-def _micro_roc(inputs: Inputs, support: Ints, grid: int) -> RocCurve | None:
+def _micro_roc(inputs: Inputs, support: Ints) -> RocCurve | None:
     """Rank all decisions together, as one row."""
-    pooled = rank(lambda *_: pooled_keys(inputs), support.sum(keepdims=True), ("micro",), grid=grid, threads=1)
+    pooled = rank(lambda *_: pooled_keys(inputs), support.sum(keepdims=True), ("micro",), grid=grid_for(1), threads=1)
     return pooled.roc[0] if pooled.roc else None
 
 

@@ -370,4 +370,6 @@ def test_the_command_line_takes_a_table_with_its_target_and_class_names(store, n
     assert json.loads(capsys.readouterr().out)["n_samples"] == 60
     with pytest.raises(SystemExit, match="2"):
         main(["compare", name, *options])
-    assert "--target and --class-names say how --data SPEC is read: give that, too" in capsys.readouterr().err
+    assert (
+        "--target, --class-names and --classes say how --data SPEC is read: give that, too" in capsys.readouterr().err
+    )

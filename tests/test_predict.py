@@ -220,7 +220,8 @@ def test_the_task_follows_from_shapes(outputs, labels, wanted, task, columns):
     [
         (torch.zeros(4, 3), [[0, 1]] * 4, {}, "labels of shape .N, 2. are multilabel, but the model has 3 outputs"),
         (torch.zeros(4, 3), [0, 1, 1, 0], {"task": "binary"}, "task is 'binary', but labels of shape .N,. with 3"),
-        (torch.zeros(4), [0, 1, 1, 0], {"task": "multiclass"}, "with 1 outputs are binary"),
+        (torch.zeros(4), [0, 1, 1, 0], {"task": "multiclass"}, "with one output are binary: leave task="),
+        (torch.zeros(4, 1), [[0], [1], [1], [0]], {"task": "multilabel"}, "labels of shape .N,. or .N, 1. with one"),
         (torch.zeros(4, 2), [0, 1, 1, 0], {"task": "multilabel"}, "are binary or multiclass"),
         (torch.zeros(4, 2), [[0, 1]] * 4, {"task": "multiclass"}, "labels of shape .N, K. with 2 outputs are multil"),
         (torch.zeros(4, 3), [0, 1, 3, 0], {}, "label 2 is 3, but the model has 3 outputs"),

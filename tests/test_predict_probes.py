@@ -45,6 +45,40 @@ def test_random_transforms_are_said_and_cost_four_samples(caplog):
     assert INPUTS in notes(nn.Linear(4, 3), DataLoader(noisy, batch_size=20, num_workers=1))[0]
 
 
+class Sum(nn.Module):
+    """Takes two inputs, by place or by name."""
+
+    def forward(self, one, other):
+        return (one + other)[:, :3]
+
+
+@pytest.mark.parametrize("form", [lambda x: (x, X[0]), lambda x: {"one": X[0], "other": x}], ids=["tuple", "dict"])
+def test_random_transforms_of_inputs_with_several_parts_are_said(form):
+    """One part that changes is enough."""
+    noisy, plain = Items(lambda x: form(x + torch.rand(4))), Items(form)
+    assert INPUTS in notes(Sum(), DataLoader(noisy, batch_size=20))[0]
+    assert notes(Sum(), DataLoader(plain, batch_size=20)) == ()
+
+
+def padded(items):
+    rows = [row for row, _ in items]
+    one, kept = (nn.utils.rnn.pad_sequence([row[name] for row in rows], True) for name in ("one", "kept"))
+    return {"one": one, "kept": kept, "labels": torch.tensor([label for _, label in items])}
+
+
+class Longest(nn.Module):
+    """Takes rows that are as long as the longest of a batch."""
+
+    def forward(self, one, kept):
+        return one[:, :3] + kept[:, :3]
+
+
+def test_parts_that_are_padded_to_the_longest_in_the_batch_are_no_chance():
+    """What has another shape alone cannot be compared."""
+    given = [({"one": X[i, : 3 + i % 2], "kept": torch.ones(3 + i % 2)}, i % 3) for i in range(20)]
+    assert INPUTS not in str(notes(Longest(), DataLoader(given, batch_size=20, collate_fn=padded)))
+
+
 def test_what_is_asked_again_draws_no_random_number_from_what_comes_later():
     """The other samples are those that they would have been."""
     torch.manual_seed(3)

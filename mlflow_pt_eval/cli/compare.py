@@ -35,6 +35,12 @@ def add_parsers(verbs: Any, common: Parser) -> None:
         help="names of the classes, in the order of their numbers",
     )
     add(
+        "--classes",
+        type=optional(name_list),
+        metavar="A,B,…",
+        help="the labels that the data has for them, if those are neither 0, 1, … nor the names",
+    )
+    add(
         "--baseline",
         type=optional(str),
         help="the version or alias that differences are taken to (the champion, else the first)",
@@ -46,16 +52,17 @@ def add_parsers(verbs: Any, common: Parser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, print the table and where its page is."""
-    if args.data is None and not (args.target is None and args.class_names is None):
-        args.parser.error("--target and --class-names say how --data SPEC is read: give that, too")
+    if args.data is None and (args.target, args.class_names, args.classes) != (None, None, None):
+        args.parser.error("--target, --class-names and --classes say how --data SPEC is read: give that, too")
     from mlflow_pt_eval.comparison import compare
 
     versions = [version for version in args.versions if version]
     wanted = [_uri(args.name, version) for version in versions] if versions else args.name
     baseline = None if args.baseline is None else _uri(args.name, args.baseline)
     result = compare(
-        wanted, args.data, baseline=baseline, split=args.split, target=args.target, class_names=args.class_names
-    )
+        wanted, args.data, baseline=baseline, split=args.split,
+        target=args.target, class_names=args.class_names, classes=args.classes,
+    )  # fmt: skip
     if args.json:
         print_json(result.to_json())
         return 0

@@ -12,7 +12,7 @@ from mlflow_pt_eval.cli.params import Parser, name_list, optional, positive_int
 # What says how to predict, which stored predictions are long past.
 _OF_A_MODEL = (
     *("model_uri", "data", "target", "split", "batch_size"),
-    *("device", "class_names", "task", "outputs", "run_id"),
+    *("device", "class_names", "classes", "task", "outputs", "run_id"),
 )
 _EXAMPLE = "example: mlflow-pt-eval evaluate models:/digits@challenger --data projects.digits.data:test"
 
@@ -40,9 +40,19 @@ def add_parsers(verbs: Any, common: Parser) -> None:
         metavar="A,B,…",
         help="names of the classes, in the order of their numbers",
     )
+    add(
+        "--classes",
+        type=optional(name_list),
+        metavar="A,B,…",
+        help="the labels that the data has for them, if those are neither 0, 1, … nor the names",
+    )
     add("--task", choices=("auto", "binary", "multiclass", "multilabel"), default="auto")
     add("--outputs", choices=("auto", "logits", "probabilities"), default="auto", help="what the model returns")
-    add("--run-id", type=optional(str), help="the run to write to, instead of a new one")
+    add(
+        "--run-id",
+        type=optional(str),
+        help="the run to write to (to a child of it, if it holds something of ours already)",
+    )
     add("--from-run", type=optional(str), metavar="RUN_ID", help="recompute an evaluation from its stored predictions")
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run, parser=parser)
@@ -68,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
             task=args.task,
             outputs=args.outputs,
             class_names=args.class_names,
+            classes=args.classes,
             split=args.split,
             device=args.device,
             batch_size=args.batch_size,
@@ -83,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     print(f"{result.model_uri or 'predictions'} on {result.n_samples} samples, dataset digest {result.dataset_digest}")
     print_table(("metric", "value", "95% low", "high"), rows)
+    print(f"run: {result.run_id}")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -33,15 +33,16 @@ def compare(
     split: str = "test",
     target: str | None = None,
     class_names: Sequence[str] | None = None,
+    classes: Sequence[Hashable] | None = None,
     log: bool = True,
 ) -> Comparison:
     """Compare versions on one data set, each but the baseline with the baseline, on the same samples.
 
     *name_or_uris* is a registered model (all of its versions) or URIs (`models:/digits/3`, `models:/digits@champion`).
     *baseline* is a version, an alias or a URI; without it the champion if it is among them, else the first.
-    With *data* (what `evaluate` takes, with its *target* and *class_names*) versions that have no evaluation on it get
-    one. Without, the newest evaluations on *split* are compared that are of the same data; of a whole model the
-    versions without such an evaluation are left out, with a warning that names the command.
+    With *data* (what `evaluate` takes, with its *target*, *class_names* and *classes*) versions that have no evaluation
+    on it get one. Without, the newest evaluations on *split* are compared that are of the same data; of a whole model
+    the versions without such an evaluation are left out, with a warning that names the command.
     With *log* the tables, the figures and a page go to an MLflow run of their own.
 
     Errors: BadInput for named versions without an evaluation or on different data, with the command that mends it;
@@ -49,13 +50,13 @@ def compare(
     """
     store = connect(make=False)
     with reaching(store, "nothing was compared"):
-        wanted = None if data is None else _digest(data, target, class_names)
+        wanted = None if data is None else _digest(data, target, class_names, classes)
         choice = choose(store, name_or_uris, baseline, split, wanted)
         with ExitStack() as stack:
             run_id = stack.enter_context(_recording(store, choice)) if log else None
 
             def make(info: VersionInfo) -> EvaluationRun:
-                evaluate(info.uri, data, split=split, target=target, class_names=class_names)
+                evaluate(info.uri, data, split=split, target=target, class_names=class_names, classes=classes)
                 return _made(store, info, split, choice.digest)
 
             runs = [run or make(info) for info, run in choice.evaluated]
@@ -65,11 +66,13 @@ def compare(
     return comparison
 
 
-def _digest(data: Any, target: str | None, class_names: Sequence[str] | None) -> str:
+def _digest(
+    data: Any, target: str | None, class_names: Sequence[str] | None, classes: Sequence[Hashable] | None
+) -> str:
     """Return the digest of data that are read again for each version that has to be evaluated."""
     if isinstance(data, Iterator):
-        raise BadInput(f"data is a {type(data).__name__}, which can be read only once: give a loader, or a list.")
-    loaded = load_data(data, target=target, class_names=class_names)
+        raise BadInput(f"data is a {type(data).__name__}, which can be read only once: give a loader, or (X, y).")
+    loaded = load_data(data, target=target, class_names=class_names, classes=classes)
     with untouched(loaded.loader if isinstance(loaded, Stream) else None):
         return digest(loaded)
 

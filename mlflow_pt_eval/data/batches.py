@@ -38,7 +38,8 @@ class Arrays:
 
     The first dimension of *inputs*' tensors counts samples; *targets* and *labels* belong to the samples already
     in their final order, *index* (int64, (N,)) gives the rows of *inputs*. *offset* is the first sample's number in
-    the whole, where this is a part of it.
+    the whole, where this is a part of it. *of_arrays* says that no tensors were given, so that the numbers' format
+    (float32) was chosen here.
     """
 
     inputs: Inputs
@@ -49,6 +50,7 @@ class Arrays:
     index: torch.Tensor | None = None
     notes: tuple[str, ...] = ()
     offset: int = 0
+    of_arrays: bool = False
 
     @property
     def n_samples(self) -> int:
@@ -115,6 +117,12 @@ class Stream:
 
     def samples(self, indices: Sequence[int]) -> list[torch.Tensor] | None:
         """Return single inputs once more, as the loader makes them; None where it has no length, or they have parts."""
+        found = self.again(indices) or []
+        single = [one[0] for one in found if isinstance(one, torch.Tensor)]
+        return single if found and len(single) == len(found) else None
+
+    def again(self, indices: Sequence[int]) -> list[Inputs] | None:
+        """Return samples' inputs once more, each as a batch of one, made by the loader; None where it has no length."""
         dataset: Any = getattr(self.loader, "dataset", None)
         items = getattr(self.loader, "batch_sampler", None) is not None  # else an item may be a batch
         if self.n_samples is None or not items or not hasattr(dataset, "__getitem__"):
@@ -122,9 +130,7 @@ class Stream:
         # A sample may be text, or an object of the user's: only the loader's own function makes tensors of it.
         collate = getattr(self.loader, "collate_fn", None)
         again = DataLoader(dataset, 1, sampler=list(indices), collate_fn=collate, generator=torch.Generator())
-        found = [as_inputs(split(raw)[0]) for raw in again]
-        single = [one[0] for one in found if isinstance(one, torch.Tensor)]
-        return single if len(single) == len(found) else None
+        return [as_inputs(split(raw)[0]) for raw in again]
 
 
 Data = Arrays | Stream

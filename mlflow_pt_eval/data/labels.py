@@ -12,7 +12,8 @@ import pandas as pd
 import torch
 
 from mlflow_pt_eval.class_names import is_list
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.data.label_lists import WAY, as_array, hold_lists, stacked
+from mlflow_pt_eval.errors import BadInput, PtEvalError
 
 Labels = npt.NDArray[np.int64]
 
@@ -69,7 +70,7 @@ def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> L
         return raw.detach().cpu().numpy()  # nearly always, and a loader's batches are many
     if isinstance(raw, Mapping):
         raise BadInput(f"the labels are a mapping of {', '.join(map(str, raw))}: give one of these alone.")
-    labels = _array(raw)
+    labels = _array(raw, start)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim not in (1, 2):
@@ -94,7 +95,7 @@ def check_range(labels: Labels, n_classes: int, *, start: int = 0) -> None:
     between = "or" if n_classes == 2 else "to"
     raise BadInput(
         f"label {start + first} is {labels[first]}, but {apart(n_classes)}, so labels are 0 {between} {n_classes - 1}; "
-        "if the data's labels are other values, give classes= in Python, in the order of the outputs."
+        "if the data's labels are other values, give classes= (--classes), in the order of the outputs."
     )
 
 
@@ -107,25 +108,40 @@ def apart(n_classes: int) -> str:
     return "the model tells two classes apart" if n_classes == 2 else f"the model has {n_classes} outputs"
 
 
-def _array(raw: Any) -> npt.NDArray[Any]:
+def _array(raw: Any, start: int) -> npt.NDArray[Any]:
     try:
         if isinstance(raw, torch.Tensor):
             raw = raw.detach().cpu()
             # NumPy has no number formats as short as some of torch's.
-            raw = (raw.float() if raw.is_floating_point() and raw.dtype not in _NUMPYS else raw).numpy()
-        return np.asarray(raw)
-    except (ValueError, TypeError, RuntimeError) as error:  # parts of several lengths, tensors that are nowhere near
+            return (raw.float() if raw.is_floating_point() and raw.dtype not in _NUMPYS else raw).numpy()
+        labels = as_array(raw)
+        if labels.dtype.kind != "O" or labels.ndim != 1 or _is_text(labels) or not hold_lists(labels):
+            return labels
+        _refuse_missing(labels, start)
+        return stacked(labels, start)
+    except PtEvalError:
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:  # lists in lists, tensors that are nowhere near
         raise BadInput(
-            f"the labels are a {type(raw).__name__} that makes no array: give one label a sample."
+            f"the labels are a {type(raw).__name__} that makes no array: give one label a sample; {WAY}."
         ) from error
 
 
 def _mapped(labels: npt.NDArray[Any], index: Mapping[Hashable, int], start: int) -> Labels:
     if labels.ndim != 1:
-        raise BadInput(f"classes are for one label a sample, but the labels have the shape {labels.shape}.")
+        _refuse_missing(labels, start)
+        if _is_text(labels):
+            raise _unnamed(labels, start)
+        raise BadInput(
+            f"classes are for one label a sample, but the labels have the shape {labels.shape}: leave classes= out; "
+            f"{WAY}."
+        )
     if labels.dtype.kind == "b" and (places := _truths(index)) is not None:
         return np.where(labels, *places)
-    numbers = np.array([index.get(value, -1) for value in labels.tolist()], np.int64)
+    try:
+        numbers = np.array([index.get(value, -1) for value in _values(labels, index)], np.int64)
+    except TypeError as error:
+        raise _not_looked_up(labels, start) from error
     if (unknown := numbers < 0).any():
         _refuse_missing(labels, start, unknown)
         first = int(unknown.argmax())
@@ -137,6 +153,23 @@ def _mapped(labels: npt.NDArray[Any], index: Mapping[Hashable, int], start: int)
             f"({_shown(index)}); {way}."
         )
     return numbers
+
+
+def _values(labels: npt.NDArray[Any], index: Mapping[Hashable, int]) -> list[Any]:
+    """Return the labels as they are looked up: whole numbers as texts where all that is known are texts.
+
+    A table's column of 1, 2 and "3+" is one of texts; without the last it is one of numbers.
+    """
+    values: list[Any] = labels.tolist()
+    if labels.dtype.kind in "iuf" and all(isinstance(value, str) for value in index):
+        return [str(int(value)) if float(value).is_integer() else value for value in values]
+    return values
+
+
+def _not_looked_up(labels: npt.NDArray[Any], start: int) -> BadInput:
+    """Return the complaint about the first label of a kind that no class can be."""
+    first = next((place for place, label in enumerate(labels) if not isinstance(label, Hashable)), 0)
+    return BadInput(f"label {start + first} is a {type(labels[first]).__name__}: give one number or text a sample.")
 
 
 def _truths(index: Mapping[Hashable, int]) -> tuple[int, int] | None:
@@ -159,6 +192,8 @@ def _unnamed(labels: npt.NDArray[Any], start: int) -> BadInput:
         kind, way = "bytes", "them as text (label.decode()) and class_names= (--class-names)"
     elif _is_text(labels):
         kind, way = "text", "class_names= (--class-names)"
+    if labels.ndim == 2:
+        return BadInput(f"the labels (N, K) are {kind} (label {start} has {_shown(first)} in column 0): {WAY}.")
     return BadInput(
         f"the labels are {kind} (label {start} is {_shown(first)}): give {way}, all of them in the order of the "
         "model's outputs."
@@ -191,7 +226,7 @@ def _check_multilabel(labels: Labels, start: int) -> None:
         row, column = (int(i) for i in np.argwhere((labels < 0) | (labels > 1))[0])
         raise BadInput(
             f"label {start + row} is {labels[row, column]} in column {column}, but labels of shape (N, K) are "
-            "multilabel, zeros and ones; give classes as (N,)."
+            f"multilabel, zeros and ones: give classes as (N,); {WAY}."
         )
 
 

@@ -24,10 +24,11 @@ from torch.utils.data import (
 from mlflow_pt_eval.class_names import check_class_names
 from mlflow_pt_eval.data.batches import Arrays, Data, Inputs, Stream, as_inputs, as_targets, count
 from mlflow_pt_eval.data.labels import ClassIndex, as_labels, class_index
+from mlflow_pt_eval.data.numeric_names import read_labels
 from mlflow_pt_eval.data.own_classes import check_own_classes
 from mlflow_pt_eval.data.selection import batches_by_index, behind_subsets, selected
 from mlflow_pt_eval.data.spec import load_spec
-from mlflow_pt_eval.data.tables import split_table
+from mlflow_pt_eval.data.tables import check_label_columns, split_table
 from mlflow_pt_eval.errors import BadInput, with_kind
 
 _FORMS = "a DataLoader, a Dataset, (X, y), a DataFrame with target=, or a SPEC string"
@@ -50,8 +51,9 @@ def load_data(
     it selects (a SubsetRandomSampler or a list of indices), and `drop_last` is not used: every sample is read once,
     which `notes` says. Where the samples are tensors (arrays,
     a TensorDataset, a Subset of one, or a loader over them with the default collate function), batches are slices.
-    *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1; *class_names* (see
-    `check_class_names`) take their place for labels that are text.
+    *classes* are the label values in the order of the model's outputs, if those are not 0 … K-1 (texts stand for
+    numbers, too); *class_names* (see `check_class_names`) take their place for labels that are text, and for numbers
+    of arrays and tables that can be nothing but the names of classes.
     Errors: BadInput and its kinds, in one line each.
     """
     batch_size, index = _checked_size(batch_size), _index(classes, class_names)
@@ -93,10 +95,9 @@ def _index(classes: Sequence[Hashable] | None, class_names: Sequence[str] | None
 
 def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
     if isinstance(source, tuple | list):
-        # A list of two items, each with its label, is not (X, y): their parts would be torn apart.
-        items = isinstance(source, list) and len(source) == 2 and all(isinstance(part, tuple) for part in source)
-        if items or len(source) != 2 or source[1] is None:
-            raise BadInput(f"a {type(source).__name__} of {len(source)} is no data with labels; give {_FORMS}.")
+        if len(source) != 2 or source[1] is None or _are_batches(source):
+            way = "; of a list of batches the loader itself, or iter(batches)" if isinstance(source, list) else ""
+            raise BadInput(f"a {type(source).__name__} of {len(source)} is no data with labels; give {_FORMS}{way}.")
         return _arrays(source[0], source[1], batch_size, index)
     if isinstance(source, DataLoader):
         return _loader(source, batch_size, index)
@@ -111,14 +112,43 @@ def _load(source: Any, batch_size: int, index: ClassIndex | None) -> Data:
     raise BadInput(f"a {type(source).__name__} is no data with labels; give {_FORMS}.")
 
 
+def _are_batches(pair: tuple[Any, ...] | list[Any]) -> bool:
+    """Say whether a list of two holds two batches, or samples, each with its label: as (X, y) they would be torn apart.
+
+    A DataLoader's batches are lists of tensors, as many in each.
+    """
+    if not isinstance(pair, list):
+        return False
+    if any(all(isinstance(part, kind) for part in pair) for kind in (tuple, Mapping)):
+        return True
+    lists = all(isinstance(part, list) and len(part) == len(pair[0]) > 1 for part in pair)
+    return lists and all(isinstance(tensor, torch.Tensor) and tensor.ndim > 0 for part in pair for tensor in part)
+
+
 def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None) -> Arrays:
-    tensors, numbers = as_inputs(inputs), as_labels(labels, index=index)
+    if index is not None and index.text_only and isinstance(labels, pd.DataFrame):
+        check_label_columns(labels, list(index.numbers))
+    tensors, (numbers, note) = as_inputs(inputs), read_labels(labels, index)
     if count(tensors) != len(numbers):
         pieces = 1 if isinstance(tensors, torch.Tensor) else len(tensors)
         parts = f", in {pieces} parts; a list of samples is made one tensor by torch.stack (np.stack)" * (pieces > 1)
-        raise BadInput(f"there are {count(tensors)} inputs, but {len(numbers)} labels{parts}.")
+        way = parts or ": give X and y of the same samples, in the same order"
+        raise BadInput(f"there are {count(tensors)} inputs, but {len(numbers)} labels{way}.")
     targets = as_targets(labels, numbers, index)
-    return Arrays(inputs=tensors, targets=targets, labels=numbers, batch_size=batch_size, name="arrays")
+    return Arrays(
+        inputs=tensors,
+        targets=targets,
+        labels=numbers,
+        batch_size=batch_size,
+        name="arrays",
+        notes=() if note is None else (note,),
+        of_arrays=not _hold_tensors(inputs),
+    )
+
+
+def _hold_tensors(inputs: Any) -> bool:
+    held = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple | list) else (inputs,)
+    return any(isinstance(part, torch.Tensor) for part in held)
 
 
 def _loader(loader: DataLoader[Any], batch_size: int, index: ClassIndex | None) -> Data:

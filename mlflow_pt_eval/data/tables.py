@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from mlflow_pt_eval.errors import BadInput, with_kind
+from mlflow_pt_eval.wording import listed
+
+_SHOWN = 12  # columns or names that a message lists
 
 
 def read_table(path: Path, target: Hashable | None) -> pd.DataFrame:
@@ -43,12 +46,27 @@ def split_table(table: pd.DataFrame, target: Hashable | None) -> tuple[npt.NDArr
     columns = [str(column) for column in table.columns]
     if target is None or str(target) not in columns:
         had = "no target column is named" if target is None else f"the table has no column {target!r}"
-        raise BadInput(f"{had}; name the label's with --target (target=): one of {', '.join(columns)}.")
+        raise BadInput(f"{had}; name the label's with --target (target=): one of {listed(columns, _SHOWN)}.")
     _refuse_twice(columns, str(target))
     if not len(table):
-        raise BadInput(f"the table has 0 rows below its columns {', '.join(columns)}: there is nothing to evaluate.")
+        shown = listed(columns, _SHOWN)
+        raise BadInput(f"the table has 0 rows below its columns {shown}: there is nothing to evaluate.")
     inputs = table.loc[:, [column != str(target) for column in columns]]
     return matrix(inputs), _labels(table.iloc[:, columns.index(str(target))])
+
+
+def check_label_columns(labels: pd.DataFrame, names: Sequence[Hashable]) -> None:
+    """Refuse columns of labels (N, K) that are the class *names* in another order than that of the model's outputs."""
+    columns, outputs = list(labels.columns), list(names)
+    texts = all(isinstance(column, str) for column in columns)
+    if not texts or columns == outputs or sorted(columns) != sorted(map(str, outputs)):
+        return
+    place = next(place for place, column in enumerate(columns) if column != outputs[place])
+    way = f"y[{outputs}]" if len(outputs) <= _SHOWN else "y[class_names]"
+    raise BadInput(
+        f"column {place} of the labels is {columns[place]!r}, but output {place} is {outputs[place]!r} by the class "
+        f"names: give the columns in the outputs' order, {way}."
+    )
 
 
 def matrix(table: pd.DataFrame) -> npt.NDArray[np.float32]:

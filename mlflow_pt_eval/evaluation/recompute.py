@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from mlflow_pt_eval.errors import BadInput, first_line
 from mlflow_pt_eval.evaluation.mistakes import Mistakes
 from mlflow_pt_eval.evaluation.payload import CONTEXT, write_payload
 from mlflow_pt_eval.metrics import Evaluation
+from mlflow_pt_eval.metrics.intervals import NO_INTERVAL
 from mlflow_pt_eval.metrics.recompute import NEED_SCORES
 from mlflow_pt_eval.names import EVALUATION_JSON, PREDICTIONS_PARQUET
 from mlflow_pt_eval.state import preserved_rng
@@ -51,7 +52,7 @@ def _recomputed(stored: Path, run_id: str, bootstrap: int | None) -> tuple[Evalu
             bootstrap=before.resamples if bootstrap is None else bootstrap,
             micro=True,
         )
-        return _merged(before, again), data.get(CONTEXT, {})
+        return replace(_merged(before, again), run_id=run_id), data.get(CONTEXT, {})
     except ValueError as error:  # ours and JSON's are
         raise BadInput(f"the evaluation run {run_id} cannot be computed again: {first_line(error)}") from error
 
@@ -65,7 +66,6 @@ def _merged(before: Evaluation, again: Evaluation) -> Evaluation:
     """Take what was computed again, and from before what the predictions alone don't give."""
     whole = bool(again.curves.roc or not before.curves.roc)
     known = {key: ends for key, ends in before.intervals.items() if key not in again.metrics}
-    warnings = dict.fromkeys((*before.warnings, *(text for text in again.warnings if text != NEED_SCORES)))
     return replace(
         before,
         task=again.task,
@@ -76,5 +76,14 @@ def _merged(before: Evaluation, again: Evaluation) -> Evaluation:
         curves=again.curves if whole else before.curves,
         n_samples=again.n_samples,
         resamples=again.resamples,
-        warnings=tuple(warnings),
+        warnings=_all_said(before.warnings, again.warnings, whole=whole),
     )
+
+
+def _all_said(before: Sequence[str], again: Sequence[str], *, whole: bool) -> tuple[str, ...]:
+    """Join what was said; of intervals, all in one line, what was said when every probability was known: *again* if
+    *whole*, else *before*.
+    """
+    old = [text for text in before if not (whole and text.startswith(NO_INTERVAL))]
+    new = [text for text in again if text != NEED_SCORES and (whole or not text.startswith(NO_INTERVAL))]
+    return tuple(dict.fromkeys((*old, *new)))

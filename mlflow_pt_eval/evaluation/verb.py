@@ -68,7 +68,8 @@ def evaluate(
     default: 1,000 where it is logged, else none; accuracy's needs none).
 
     With *log*: metrics (`<split>_accuracy` …), figures, report and predictions go to *run_id*, to the run that the
-    caller is in, or to a new one; a version's tags show its last evaluation on the split `test`. On an error a run
+    caller is in (to a child of either that holds a training or an evaluation already), or to a new one; which it was
+    says `Evaluation.run_id`. A version's tags show its last evaluation on the split `test`. On an error a run
     opened for it ends as FAILED with the reason, and holds no metrics.
     With *distributed* every process of a torch.distributed job calls this; each sample goes through one of them, rank
     0 alone writes, and all return what a single process would, to the last bit; without it each evaluates all of it.

@@ -172,6 +172,7 @@ def _predict(
 def compute_and_log(run: OpenRun, subject: Subject, request: Request) -> Evaluation:
     """Predict, evaluate, draw, and only then write to the run."""
     evaluation, found, data = compute(subject, request, digest=True)
+    evaluation = replace(evaluation, run_id=run.run_id)
     names = evaluation.class_names
     context = {
         "Run": run.run_id,

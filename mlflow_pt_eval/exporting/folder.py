@@ -22,6 +22,7 @@ from torch import nn
 
 from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, NotFound, RegistrationFailed, StorageFailed, UnsafeFile
 from mlflow_pt_eval.exporting.archive import as_module, read_program
+from mlflow_pt_eval.exporting.calling import accept_keywords
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.inputs import Call
 from mlflow_pt_eval.exporting.snapshot import load_strictly, unwrapped
@@ -128,7 +129,9 @@ def load_folder(
     if (folder / PROGRAM_FILE).is_file():
         program = read_program(folder / PROGRAM_FILE)
         _check_program(folder, info, program.state_dict, sha256)
-        return refuse_training(as_module(program, device=device), folder / PROGRAM_FILE)
+        graph = refuse_training(as_module(program, device=device), folder / PROGRAM_FILE)
+        accept_keywords(graph, info.call, tuple(map(str, program.graph_signature.user_inputs)))
+        return graph
     raise _unreadable(folder, info)
 
 

@@ -184,14 +184,17 @@ def _micro_roc(inputs: Inputs, support: Ints) -> RocCurve | None:
 def _warnings(inputs: Inputs, support: Ints) -> tuple[str, ...]:
     said = []
     if len(absent := np.flatnonzero(support == 0)):
-        said.append(
-            f"{_listed(absent, inputs)} in no sample: left out of the averages of ROC-AUC and average precision."
-        )
-    if len(always := np.flatnonzero(support == inputs.n_samples)):
+        left_out = "left out of the averages of ROC-AUC and average precision"
+        if inputs.task == "binary":
+            left_out = "ROC-AUC" + (" and average precision are" if absent[-1] else " is") + " undefined and left out"
+        said.append(f"{_listed(absent, inputs)} in no sample: {left_out}.")
+    always = np.flatnonzero(support == inputs.n_samples)
+    if len(always) and inputs.task != "binary":
         said.append(f"{_listed(always, inputs)} in every sample: ROC-AUC is undefined there and left out.")
     return tuple(said)
 
 
 def _listed(classes: Ints, inputs: Inputs) -> str:
     named = listed([repr(inputs.class_names[index]) for index in classes], NAMED)
-    return f"class {named} occurs" if len(classes) == 1 else f"classes {named} occur"
+    one, several = ("label", "labels") if inputs.task == "multilabel" else ("class", "classes")
+    return f"{one} {named} occurs" if len(classes) == 1 else f"{several} {named} occur"

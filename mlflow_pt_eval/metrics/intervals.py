@@ -25,6 +25,7 @@ LEAST = 5  # samples of either side for an area, and of a class for an F1 on ave
 LEAST_AVERAGED = 3  # of the classes of an averaged area, by `seen`: the noise in it is less than that of one alone
 ROUNDING = 1e-9  # what the linear part adds to a metric that is the same in every resample
 
+NO_INTERVAL = "no interval of"  # begins what is said of those that are left out
 FEW = "there are too few samples of the rarest classes for a bootstrap"
 ALIKE = "every resample gives the same value, so that a bootstrap cannot tell how far off it is"
 
@@ -113,4 +114,4 @@ def parted(found: Mapping[str, Ends | str]) -> tuple[dict[str, Ends], tuple[str,
     """Return the intervals that there are, and for each reason why others are left out one line that names those."""
     ends = {key: each for key, each in found.items() if not isinstance(each, str)}
     reasons = {each: [key for key in found if found[key] == each] for each in found.values() if isinstance(each, str)}
-    return ends, tuple(f"no interval of {' and '.join(keys)}: {reason}." for reason, keys in reasons.items())
+    return ends, tuple(f"{NO_INTERVAL} {' and '.join(keys)}: {reason}." for reason, keys in reasons.items())

@@ -122,7 +122,8 @@ class Evaluation:
     `metrics` and `intervals` are keyed as in `metrics` of scikit-learn's definitions, without the split's prefix.
     `confusion` has shape (K, K), int64, row = true class, column = predicted class; for multilabel (K, 2, 2) as
     `sklearn.metrics.multilabel_confusion_matrix` gives it. `resamples` are those of the intervals of F1 and AUC, 0 if
-    none were wanted. `warnings` holds each thing that had to be said once, also why an interval is left out.
+    none were wanted. `run_id` is the MLflow run that holds it, None if it was not logged. `warnings` holds each thing
+    that had to be said once, also why an interval is left out.
     """
 
     task: Task
@@ -137,6 +138,7 @@ class Evaluation:
     dataset_digest: str | None = None
     dataset_name: str | None = None
     model_uri: str | None = None
+    run_id: str | None = None
     resamples: int = RESAMPLES
     warnings: tuple[str, ...] = field(default=())
 
@@ -149,7 +151,7 @@ class Evaluation:
         """Read what `to_json` wrote; BadInput for anything else."""
         if not isinstance(data, Mapping) or data.get("format") != FORMAT:
             raise BadInput(f"this is no stored evaluation of format {FORMAT}: evaluate again with this version.")
-        return decode(cls, {"resamples": RESAMPLES, **data})
+        return decode(cls, {"resamples": RESAMPLES, "run_id": None, **data})
 
     @classmethod
     def from_predictions(

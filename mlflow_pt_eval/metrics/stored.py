@@ -103,6 +103,11 @@ def read(frame: pd.DataFrame | str | Path, *, task: Task | None, class_names: Se
     columns = [f"probability_{place}" for place in range(max(places, default=-1) + 1)]
     need(table, columns)
     kind = task or table.attrs.get("task") or guess_task(1 + _holds_lists(table["label"]), (len(table), len(columns)))
+    if not columns and kind != "multilabel" and "probability_label" not in table:
+        raise BadInput(
+            "the predictions hold no probabilities, which are in the columns 'probability_0', 'probability_1' …: write "
+            "them with predictions_frame."
+        )
     names = table.attrs.get("class_names") if class_names is None else check_class_names(class_names)
     scores = _scores(table, columns, kind) if columns else None
     count = len(columns) or _count(table)

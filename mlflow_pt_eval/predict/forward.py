@@ -8,24 +8,34 @@ import re
 import torch
 from torch import nn
 
+from mlflow_pt_eval.data import Arrays, Data
 from mlflow_pt_eval.data.batches import Batch, Inputs, count, each, parts
 from mlflow_pt_eval.errors import BadInput, PtEvalError, first_line, with_kind
 from mlflow_pt_eval.predict.model import call, scores_in
 
 # What torch says of numbers in a format that a layer's weights are not in.
 _OTHER_FORMAT = re.compile(r"same dtype|scalar type|type .* should be the same")
+_OTHER_SHAPE = "Guard failed"  # torch's word for inputs that a graph was not exported for
 _NO_MEMORY = re.compile(
     r"DefaultCPUAllocator: can't allocate memory|CUDA error: out of memory|\w+ backend out of memory"
+)
+WIDENED = (
+    "the inputs were arrays, which become float32, and were given to the model as float64, which its weights are; for "
+    "all of their digits give tensors: torch.as_tensor(X)"
 )
 _log = logging.getLogger("mlflow_pt_eval")
 
 
 class Forward:
-    """Calls a model on batches; halves them for good when the memory does not suffice, which `notes` then says."""
+    """Calls a model on batches; halves them for good when the memory does not suffice, which `notes` then says.
 
-    def __init__(self, model: nn.Module, device: torch.device) -> None:
+    With *wide* it is given floating inputs as float64.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, *, wide: bool = False) -> None:
         self._model = model
         self._device = device
+        self._wide = wide
         self._limit: int | None = None
         self._writes: bool | None = None  # whether the model changes its inputs in place; unknown before the first
         self.notes: list[str] = []
@@ -75,6 +85,8 @@ class Forward:
         return output
 
     def _moved(self, part: torch.Tensor) -> torch.Tensor:
+        if self._wide and part.is_floating_point():
+            return part.to(self._device, torch.float64, non_blocking=True)
         return part if part.device == self._device else part.to(self._device, non_blocking=True)
 
     def _halve(self, size: int) -> None:
@@ -88,8 +100,13 @@ class Forward:
         shapes = ", ".join(f"{tuple(p.shape)} {str(p.dtype).removeprefix('torch.')}" for p in parts(inputs))
         return (
             f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}: "
-            f"{with_kind(error)}{self._dtype_hint(inputs, first_line(error))}"
+            f"{with_kind(error)}{self._hint(inputs, first_line(error))}"
         )
+
+    def _hint(self, inputs: Inputs, reason: str) -> str:
+        if _OTHER_SHAPE in reason:
+            return "; the model was registered with inputs of that shape: look for a column too many, or too few"
+        return self._dtype_hint(inputs, reason)
 
     def _dtype_hint(self, inputs: Inputs, reason: str) -> str:
         """Return what to do where the inputs' number format is to blame: arrays of whole numbers are easily stored."""
@@ -97,11 +114,20 @@ class Forward:
         if first is None or not _OTHER_FORMAT.search(reason) or all(p.dtype == first.dtype for p in parts(inputs)):
             return ""
         wanted = str(first.dtype).removeprefix("torch.")
-        # As tensors, which stay as they are; arrays of float64 would become float32 on their way.
+        # As tensors, which stay as they are; arrays of float64 become float32 on their way.
+        file = "stored so" if wanted == "float32" else "by --data package.module:callable, which returns such tensors"
         return (
             f"; the model's weights are {wanted}: give the inputs as {wanted}, too: "
-            f"torch.as_tensor(X, dtype={first.dtype})"
+            f"torch.as_tensor(X, dtype={first.dtype}); a file's, {file}"
         )
+
+
+def to_widen(data: Data, model: nn.Module) -> bool:
+    """Say whether *data*'s inputs were arrays, and so became float32, and all of *model*'s weights are float64."""
+    if not isinstance(data, Arrays) or not data.of_arrays:
+        return False
+    weights = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    return weights == {torch.float64} and any(part.is_floating_point() for part in parts(data.inputs))
 
 
 def _cut(inputs: Inputs, rows: slice) -> Inputs:

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 
 from mlflow_pt_eval.data import Data, Stream
-from mlflow_pt_eval.data.batches import Batch, Inputs, each
+from mlflow_pt_eval.data.batches import Batch, Inputs, each, parts
 from mlflow_pt_eval.predict.guard import untouched
 
 _SAMPLES: Final = 4  # read again: an image that is flipped by chance stays as it was in half of the cases
@@ -29,7 +29,7 @@ _OTHER_OUTPUTS = (
 
 def other_inputs(data: Data, batch: Batch) -> str | None:
     """Read the first samples again, and return what to say if they are others than in *batch*, the first."""
-    if not isinstance(data, Stream) or not isinstance(batch.inputs, torch.Tensor):
+    if not isinstance(data, Stream):
         return None
     if data.n_samples is None or len(batch.labels) != min(
         data.n_samples, getattr(data.loader, "batch_size", None) or 0
@@ -38,13 +38,11 @@ def other_inputs(data: Data, batch: Batch) -> str | None:
     places = range(min(_SAMPLES, len(batch.labels)))
     with untouched(data.loader):
         try:
-            again = data.samples(places)
+            again = data.again(places) or []
+            same = all(_same(batch.inputs, place, sample) for place, sample in zip(places, again, strict=False))
         except Exception:  # whatever the user's code raises for one sample alone; its batches are what counts
             return None
-    if again is None:
-        return None
-    pairs = [(batch.inputs[place], sample) for place, sample in zip(places, again, strict=True)]
-    return None if all(one.shape != other.shape or _equal(one, other) for one, other in pairs) else _OTHER_INPUTS
+    return None if same else _OTHER_INPUTS
 
 
 def other_outputs(model: Callable[[Inputs], torch.Tensor], batch: Batch, outputs: torch.Tensor) -> str | None:
@@ -62,6 +60,12 @@ def other_outputs(model: Callable[[Inputs], torch.Tensor], batch: Batch, outputs
         return None
     apart, largest = (again - before).abs().max(), before.abs().max()
     return _OTHER_OUTPUTS if apart > _ROUNDING * largest else None
+
+
+def _same(inputs: Inputs, place: int, sample: Inputs) -> bool:
+    """Say whether *sample*, a batch of one, is what stands in *inputs*; a part of another shape, padded say, may be."""
+    pairs = zip(parts(inputs), parts(sample), strict=True)
+    return all(part[place].shape != other[0].shape or _equal(part[place], other[0]) for part, other in pairs)
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -46,5 +46,9 @@ def infer_task(wanted: Task | Literal["auto"], scores: torch.Tensor, labels: Lab
     for task in fits:
         if task == wanted:
             return task
-    shape = "(N, K)" if labels.ndim == 2 else "(N,)"
-    raise BadInput(f"task is {wanted!r}, but labels of shape {shape} with {width} outputs are {' or '.join(fits)}.")
+    shape = "(N, K)" if labels.ndim == 2 else "(N,) or (N, 1)" if width == 1 else "(N,)"
+    outputs = "one output" if width == 1 else f"{width} outputs"
+    raise BadInput(
+        f"task is {wanted!r}, but labels of shape {shape} with {outputs} are {' or '.join(fits)}: leave task= (--task) "
+        "out, or give what fits."
+    )

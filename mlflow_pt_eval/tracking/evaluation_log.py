@@ -39,6 +39,7 @@ from mlflow_pt_eval.tracking.runs import (
     create_run,
     finish,
     get_run,
+    given_run_id,
     open_run,
     open_training_run,
     set_tags,
@@ -51,8 +52,9 @@ _TEST = "test"  # the split whose result the registry page shows
 
 @dataclass(frozen=True, kw_only=True)
 class RunChoice:
-    """Which run an evaluation writes to: *run_id*, or a child of it where it has a kind already; else the run that
-    the caller is in, by the same rule; else a new one, with this name and in this experiment.
+    """Which run an evaluation writes to: *run_id*, or a child of it where it has a kind already, unless that is an
+    evaluation that failed; else the run that the caller is in, by the same rule; else a new one, with this name and in
+    this experiment.
     """
 
     run_id: str | None = None
@@ -182,8 +184,13 @@ def _metrics(evaluation: Evaluation, model_id: str | None) -> list[Metric]:
 
 
 def _open(store: Store, choice: RunChoice, training_run_id: str | None) -> OpenRun:
-    experiment, name = choice.experiment_name, choice.run_name
-    if choice.run_id is None:
+    experiment, name, tags = choice.experiment_name, choice.run_name, {TAG_KIND: KIND_EVALUATION}
+    run_id = choice.run_id or given_run_id()
+    given = None if run_id is None else get_run(store, run_id)
+    if given is not None and _failed(given.data.tags):
+        store.client.delete_tag(given.info.run_id, TAG_ERROR)
+        return adopt(store, given, tags)
+    if given is None or choice.run_id is None:
         return open_run(
             store,
             kind=KIND_EVALUATION,
@@ -191,11 +198,14 @@ def _open(store: Store, choice: RunChoice, training_run_id: str | None) -> OpenR
             run_name=name,
             fallback_parent=training_run_id,
         )
-    tags = {TAG_KIND: KIND_EVALUATION}
-    given = get_run(store, choice.run_id)
     if TAG_KIND in given.data.tags:
         return create_run(store, tags, experiment, name, choice.run_id)
     return adopt(store, given, tags)
+
+
+def _failed(tags: Mapping[str, str]) -> bool:
+    """Say whether a run holds an evaluation that failed, and nothing else."""
+    return tags.get(TAG_KIND) == KIND_EVALUATION and TAG_ERROR in tags and TAG_EVALUATED not in tags
 
 
 def _present_run(store: Store, run_id: str | None) -> str | None:

@@ -1,0 +1,127 @@
+"""Which run an evaluation goes to, which one it names, and what is said when it is computed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mlflow_pt_eval import names
+from mlflow_pt_eval.cli import main
+from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.evaluation import evaluate, recompute
+from mlflow_pt_eval.evaluation.recompute import _all_said
+from mlflow_pt_eval.metrics import Evaluation
+from mlflow_pt_eval.metrics.intervals import NO_INTERVAL
+from mlflow_pt_eval.metrics.recompute import NEED_SCORES
+from mlflow_pt_eval.registration import register
+from mlflow_pt_eval.tracking.store import Store, connect
+
+# MLflow's pyfunc warns of its own types when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
+
+X = torch.randn(60, 4, generator=torch.Generator().manual_seed(1))
+Y = torch.arange(60) % 3
+
+
+class Called(nn.Module):
+    """A linear layer whose input has a name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)
+
+
+class Sum(nn.Module):
+    """Two inputs that must not change places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        return self.layer(one) - 2 * other
+
+
+@pytest.fixture
+def store(tracking: str) -> Store:
+    """The test's own SQLite store."""
+    return connect(tracking)
+
+
+def test_an_evaluation_names_its_run(store: Store) -> None:
+    """In Python, in its file, and after it was computed again; one that is not logged has none."""
+    found = evaluate(Called(), (X, Y))
+    assert found.run_id is not None
+    path = store.client.download_artifacts(found.run_id, names.EVALUATION_JSON)
+    data = json.loads(Path(path).read_text(encoding="utf-8"))
+    assert Evaluation.from_json(data).run_id == found.run_id
+    assert recompute(found.run_id).run_id == found.run_id
+    assert evaluate(Called(), (X, Y), log=False).run_id is None
+    del data["run_id"]  # as files had it before
+    assert Evaluation.from_json(data).run_id is None
+
+
+def test_the_command_says_which_run_it_was(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else nobody knows what to give to --from-run."""
+    register(store, Called(), name="said", input_example=X[:2])
+    np.savez("set.npz", X=X.numpy(), y=Y.numpy())
+    assert main(["evaluate", "models:/said/1", "--data", "set.npz"]) == 0
+    run_id = capsys.readouterr().out.splitlines()[-1].removeprefix("run: ")
+    assert store.client.get_run(run_id).data.tags[names.TAG_KIND] == names.KIND_EVALUATION
+    assert main(["evaluate", "--from-run", run_id, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run_id"] == run_id
+
+
+@pytest.mark.parametrize("active", [False, True], ids=["run_id", "MLFLOW_RUN_ID"])
+def test_after_a_mistake_the_same_run_is_used(active: bool, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds nothing but the reason of the first attempt; what holds an evaluation gets a child."""
+    run_id = store.client.create_run(store.experiment_id(None)).info.run_id
+    if active:
+        monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    given = None if active else run_id
+    with pytest.raises(BadInput):
+        evaluate(Called(), (X, Y + 1), run_id=given)
+    assert "outputs" in store.client.get_run(run_id).data.tags[names.TAG_ERROR]
+    found = evaluate(Called(), (X, Y), run_id=given)
+    run = store.client.get_run(run_id)
+    assert found.run_id == run_id
+    assert names.TAG_ERROR not in run.data.tags
+    assert run.data.metrics["test_accuracy"] == found.metrics["accuracy"]
+    again = evaluate(Called(), (X, Y), run_id=given)
+    child = store.client.get_run(str(again.run_id))
+    assert again.run_id != run_id
+    assert child.data.tags["mlflow.parentRunId"] == run_id
+
+
+def test_of_intervals_the_whole_truth_is_said_once() -> None:
+    """By the evaluation that knew every probability."""
+    old, new = f"{NO_INTERVAL} f1_macro and roc_auc_macro: why.", f"{NO_INTERVAL} f1_macro: why."
+    before, again = ("of the model", old), (new, NEED_SCORES, "of the data")
+    assert _all_said(before, again, whole=False) == ("of the model", old, "of the data")
+    assert _all_said(before, (new, "of the data"), whole=True) == ("of the model", new, "of the data")
+    assert _all_said((old,), (old,), whole=True) == (old,)
+
+
+def test_a_version_takes_the_mappings_that_its_module_takes(store: Store) -> None:
+    """A loader's dict: of one input whatever its name, of several by their names."""
+    torch.manual_seed(0)
+    one, two = Called(), Sum()
+    register(store, one, name="one", input_example=X[:2])
+    register(store, two, name="two", input_example=(X[:2], torch.ones(2, 3)))
+    other = torch.randn(60, 3, generator=torch.Generator().manual_seed(2))
+    for version, live, parts in (("one", one, {"x": X}), ("two", two, {"other": other, "one": X})):
+        wanted = evaluate(live, (parts, Y), log=False)
+        found = evaluate(f"models:/{version}/1", (parts, Y), log=False)
+        assert (found.confusion == wanted.confusion).all()
+    with pytest.raises(
+        BadInput, match=r"registered with 2 input\(s\) by place \(one, other\), but got a, b: give tens"
+    ):
+        evaluate("models:/two/1", ({"a": X, "b": other}, Y), log=False)

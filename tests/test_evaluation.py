@@ -488,7 +488,7 @@ class TestMistakes:
         (run,) = runs(store)
         folder = Path(run.info.artifact_uri.removeprefix("file://"))
         table = pd.read_csv(folder / "worst_mistakes.csv", keep_default_na=False)
-        assert list(table) == ["index", "missed", "wrongly given", "probability", "loss"]
+        assert list(table) == ["index", "missed", "wrongly given", "certainty of the surest error", "loss"]
         assert table[["index", "missed", "wrongly given"]].values.tolist() == [[0, "c", "b"], [2, "d", "none"]]
         recompute(run.info.run_id)
         assert table.equals(pd.read_csv(folder / "worst_mistakes.csv", keep_default_na=False))

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
-from evaluations import HOSTILE, evaluation, hard_ones, multilabel
+from evaluations import HOSTILE, evaluation, hard_ones, multilabel, renamed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot
@@ -23,13 +23,15 @@ from PIL import Image
 
 from mlflow_pt_eval import figures
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.figures import tint
+from mlflow_pt_eval.figures import labels, tint
 from mlflow_pt_eval.figures.captions import class_captions, label_captions
+from mlflow_pt_eval.figures.cell_numbers import RIGHTS
 from mlflow_pt_eval.figures.cells import CellText
 from mlflow_pt_eval.figures.comparison import SHOWN
 from mlflow_pt_eval.figures.confusion_pairs import most_confused
-from mlflow_pt_eval.figures.labels import display_names, some_names
+from mlflow_pt_eval.figures.labels import describe, display_names, some_names
 from mlflow_pt_eval.figures.magnifier import corner_size
+from mlflow_pt_eval.figures.pixels import Shades, shades_of
 from mlflow_pt_eval.figures.style import widest
 from mlflow_pt_eval.figures.thinning import as_steps, thin_envelope
 from mlflow_pt_eval.metrics import Evaluation, auc_band
@@ -220,14 +222,42 @@ def confused(classes: int) -> Evaluation:
 @given(st.integers(1, 40), st.integers(1, 40), st.data())
 @settings(max_examples=60, deadline=None)
 def test_no_error_fades_when_a_matrix_is_shrunk(classes: int, size: int, data: st.DataObject) -> None:
-    """A lone error off the diagonal blocks keeps its value in the block that covers it, and nothing else appears."""
-    size = min(size, classes)
+    """A lone value is in the block that covers it alone: all of it, or its part of one on the diagonal."""
     true, predicted = (data.draw(st.integers(0, classes - 1)) for _ in range(2))
     matrix = np.zeros((classes, classes), np.int64)
     matrix[true, predicted] = 7
-    blocks, correct = tint.pool(matrix, size)
-    assert blocks.max() == blocks.sum() == 7
-    assert correct.any() == (true == predicted)
+    pixels, correct = tint.pool(matrix, size)
+    shown = {(int(row), int(column)) for row, column in np.argwhere(pixels == 7)}
+    assert np.array_equal(correct, np.eye(len(pixels), dtype=bool))
+    if size >= classes:
+        assert shown == {(true, predicted)}
+        return
+    starts = np.arange(size) * classes // size
+    down, across = (2 * int(np.searchsorted(starts, k, side="right") - 1) for k in (true, predicted))
+    block = {(down + i, across + j) for i in range(2) for j in range(2)}
+    parts = {0: {(down, down), (down + 1, down + 1)}, 1: {(down, down + 1)}, -1: {(down + 1, down)}}
+    assert pixels.shape == (2 * size, 2 * size)
+    assert shown == (block if down != across else parts[int(np.sign(predicted - true))])
+
+
+def test_confusions_of_neighbours_are_seen_among_1000_classes() -> None:
+    """Each class's errors with the next one show at the side of the diagonal, whatever block both are in."""
+    matrix = np.diag(np.full(1000, 5))
+    matrix[np.arange(999), np.arange(1, 1000)] = 3
+    pixels, _ = tint.pool(matrix, 260)
+    first = 2 * np.arange(260)
+    assert (pixels[first, first] == 5).all()
+    assert (pixels[first + 1, first + 1] == 5).all()
+    assert (pixels[first, first + 1] == 3).all()
+    assert (pixels[first + 1, first] == 0).all()
+
+
+@pytest.mark.parametrize(("classes", "most"), [(520, None), (521, 3), (1000, 4), (1100, 5)])
+def test_a_figure_says_that_its_squares_are_several_cells(classes: int, most: int | None) -> None:
+    """Where classes have no pixels of their own the axis says how many cells a square stands for."""
+    said = said_in(figures.confusion_matrix(confused(classes))).splitlines()
+    pooled = "" if most is None else f"; each square: the largest of up to {most} × {most} cells"
+    assert f"predicted class (index{pooled})" in said
 
 
 def test_one_error_is_seen_among_a_million() -> None:
@@ -273,6 +303,24 @@ def test_one_wide_number_leaves_the_others_their_size() -> None:
     said = said_in(figures.confusion_matrix(replace(evaluation(10), confusion=matrix))).split("\n")
     assert "257k" in said
     assert said.count("17") == 99
+
+
+def test_the_columns_beside_a_matrix_have_room() -> None:
+    """Sizes of five digits and shares just short of 100 % touch neither the matrix nor each other."""
+    figure = figures.confusion_matrix(replace(evaluation(10), confusion=np.diag([99_000] * 10) + 3))
+    ends = [0.0, *RIGHTS]
+    beside = next(texts for texts in figure.findobj(CellText) if any(cell.text == "99,030" for cell in texts.cells))
+    for column, text in enumerate(("99,030", ">99.9 %", ">99.9 %")):
+        assert ends[column + 1] - widest([text], beside.font.get_size_in_points()) >= ends[column] + 8
+
+
+@pytest.mark.parametrize(("classes", "size"), [(21, 9.0), (30, 9.0), (40, 7.8), (50, 7.0)])
+def test_names_are_as_large_as_their_rows_allow(classes: int, size: float) -> None:
+    """From 7 to 9 points, and never higher than a row."""
+    figure = figures.confusion_matrix(evaluation(classes, names=[f"species {k}" for k in range(classes)]))
+    beside, below = (texts for texts in figure.axes[0].findobj(CellText) if len(texts.cells) == classes)
+    assert beside.font.get_size_in_points() == below.font.get_size_in_points() == pytest.approx(size)
+    assert widest(["0"], size) < 520 / classes
 
 
 def test_a_confused_class_is_told_from_every_other() -> None:
@@ -358,8 +406,12 @@ def test_a_binary_roc_curve_says_its_area_in_words_and_marks_two_thresholds() ->
     assert f"AUC {auc:.4f}: {auc_band(auc)}" in said
     assert f"at threshold {table.threshold[table.youden_index]:.4g}" in said
     assert f"best F1 {table.f1[table.best_f1_index]:.4f}" in said
-    marks = {tuple(line.get_xydata()[0]) for line in figure.axes[0].lines if len(line.get_xdata()) == 1}
-    assert marks == {(table.fpr[k], table.tpr[k]) for k in (table.youden_index, table.best_f1_index)}
+    *best, in_use = marks_in(figure.axes[0])
+    assert set(best) == {(table.fpr[k], table.tpr[k]) for k in (table.youden_index, table.best_f1_index)}
+    (tn, fp), (fn, tp) = evaluated.confusion
+    assert in_use == (fp / (tn + fp), tp / (tp + fn))
+    assert f"in use: above 0.5\nTPR {in_use[1]:.3f}, FPR {in_use[0]:.3f}" in said
+    assert in_use[1] == evaluated.metrics["recall"]
 
 
 def marks_in(axes: Axes) -> list[tuple[float, float]]:
@@ -377,19 +429,29 @@ def with_points(evaluated: Evaluation, youden: int, best: int) -> Evaluation:
 def test_one_point_has_one_mark() -> None:
     """The best J and the best F1 at one threshold are one entry; apart, neither hides the other."""
     both = figures.roc_curve(with_points(evaluation(2, skill=1.2), 20, 20))
-    assert len(marks_in(both.axes[0])) == 1
+    assert len(marks_in(both.axes[0])) == 2
     assert said_in(both).count("at threshold") == 1
     apart = figures.roc_curve(with_points(evaluation(2, skill=1.2), 20, 21))
-    ring, diamond = (line for line in apart.axes[0].lines if len(line.get_xdata()) == 1)
+    ring, diamond, cross = (line for line in apart.axes[0].lines if len(line.get_xdata()) == 1)
     assert ring.get_markerfacecolor() == "none"
-    assert ring.get_markersize() > diamond.get_markersize()
+    assert cross.get_marker() == "+"
+    assert cross.get_markersize() > ring.get_markersize() > diamond.get_markersize()
+
+
+def test_a_mark_in_a_corner_is_whole() -> None:
+    """A perfect curve's marks stand on the frame, which cuts none of them."""
+    axes = figures.roc_curve(evaluation(2, skill=60.0)).axes[0]
+    assert set(marks_in(axes)) == {(0.0, 1.0)}
+    assert not any(line.get_clip_on() for line in axes.lines if len(line.get_xdata()) == 1)
 
 
 def test_no_threshold_is_marked_where_none_beats_chance() -> None:
     """A classifier that is worse than chance has no best threshold."""
     figure = figures.roc_curve(evaluation(2, skill=-60.0))
-    assert "no threshold beats chance" in said_in(figure)
-    assert marks_in(figure.axes[0]) == []
+    said = said_in(figure)
+    assert "no threshold beats chance" in said
+    assert "in use: above 0.5" in said
+    assert len(marks_in(figure.axes[0])) == 1
 
 
 def test_the_macro_average_says_its_band_and_interval() -> None:
@@ -499,6 +561,50 @@ def test_names_are_short_drawable_and_distinct() -> None:
     assert (names[3], names[-1]) == ("class 3", f"dup #{len(HOSTILE) - 1}")
 
 
+UNDRAWABLE = "\U000f1234\U000f1235"  # of a private area, which no typeface has
+
+
+@pytest.mark.parametrize("draw", [figures.roc_curve, figures.precision_recall_curve])
+def test_a_binary_class_that_cannot_be_drawn_is_called_by_its_index(draw: Callable[[Evaluation], Figure]) -> None:
+    """As it is in every other figure."""
+    said = said_in(draw(evaluation(2, names=["no", UNDRAWABLE])))
+    assert "of “class 1”" in said.splitlines()
+
+
+def test_small_print_has_no_empty_parts() -> None:
+    """A data set of whose name nothing can be drawn is left out, and one sample is not 'samples'."""
+    nameless = replace(HARD["one sample"], dataset_name=UNDRAWABLE)
+    assert describe(nameless) == "models:/digits/3 · test split · 1 sample"
+    assert describe(replace(nameless, n_samples=1200), model=False) == "test split · 1,200 samples"
+
+
+def test_the_first_name_that_cannot_be_drawn_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once in a process, with what to install; a name without characters needs no typeface."""
+    monkeypatch.setattr(labels, "_told", [])
+    with caplog.at_level("WARNING", "mlflow_pt_eval"):
+        display_names(["cat", " ", ""], 80, 9)
+        assert caplog.records == []
+        some_names(["cat", UNDRAWABLE, "dog"], [0, 2], 80, 9)
+        assert caplog.records == []
+        display_names(["cat", UNDRAWABLE], 80, 9)
+        display_names([UNDRAWABLE * 2], 80, 9, word="label")
+    (record,) = caplog.records
+    assert repr(UNDRAWABLE) in record.getMessage()
+    assert "'class 1'" in record.getMessage()
+    assert "Noto Sans CJK" in record.getMessage()
+
+
+def test_labels_are_called_labels_in_every_figure() -> None:
+    """A label of whose name nothing can be drawn is no class."""
+    three = renamed(multilabel(3), ["a", UNDRAWABLE, "c"])
+    for draw in (figures.roc_curve, figures.precision_recall_curve, figures.confusion_matrix):
+        said = said_in(draw(three))
+        assert "label 1" in said
+        assert "class 1" not in said
+
+
 def test_no_curve_at_all_is_said() -> None:
     """Where no curve is defined the figure says why instead of showing empty axes."""
     for draw in (figures.roc_curve, figures.precision_recall_curve, figures.calibration_curve):
@@ -575,14 +681,81 @@ def test_images_of_every_layout_are_shown() -> None:
     assert len(figures.png_bytes(figures.image_grid(images, ["a\nb\nc\nd", *HOSTILE[:5]]))) < 300_000
 
 
-def test_each_channel_of_a_normalised_image_is_stretched_for_itself() -> None:
-    """Colours that were shifted and scaled apart come back."""
-    picture = np.random.default_rng(0).integers(0, 256, (3, 16, 16))
-    picture[:, 0, 0], picture[:, 0, 1] = 0, 255
-    mean, scale = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    normalised = (picture / 255 - mean[:, None, None]) / scale[:, None, None]
-    whole, shifted = (figures.rgba(figures.image_grid([image], [""])) for image in (picture / 255, normalised))
-    assert np.array_equal(whole, shifted)
+def photographs() -> list[np.ndarray]:
+    """Return pictures (3, 16, 16) in [0, 1], each of one hue, none with all brightnesses; the last one is flat."""
+    hues = np.array([(0.75, 0.15, 0.12), (0.15, 0.45, 0.12), (0.12, 0.12, 0.3), (0.93, 0.93, 0.95), (0.5, 0.5, 0.5)])
+    waves = 0.05 * np.sin(np.linspace(0, 9, 256)).reshape(16, 16)
+    return [hue[:, None, None] + waves * (hue[0] != 0.5) for hue in hues]
+
+
+def drawn(images: list[np.ndarray]) -> np.ndarray:
+    return figures.rgba(figures.image_grid(images, [""] * len(images))).astype(int)
+
+
+IMAGENET = np.array([0.485, 0.456, 0.406])[:, None, None], np.array([0.229, 0.224, 0.225])[:, None, None]
+CIFAR = np.array([0.4914, 0.4822, 0.4465])[:, None, None], np.array([0.247, 0.2435, 0.2616])[:, None, None]
+
+
+@pytest.mark.parametrize(
+    ("change", "off"),
+    [
+        (lambda x: (x * 255).round().astype(np.uint8), 1),
+        (lambda x: x.astype(np.float32), 1),
+        (lambda x: x * 255, 1),
+        (lambda x: (x * 255).round().astype(np.int64), 1),
+        (lambda x: x * 2 - 1, 1),
+        (lambda x: ((x - IMAGENET[0]) / IMAGENET[1]).astype(np.float32), 1),
+        (lambda x: (x - CIFAR[0]) / CIFAR[1], 32),
+    ],
+    ids=["bytes", "float32", "0 to 255", "whole numbers", "-1 to 1", "ImageNet", "CIFAR"],
+)
+def test_pictures_look_as_before_they_were_normalised(change: Callable[[np.ndarray], np.ndarray], off: int) -> None:
+    """Whatever was done to them, hue and brightness of each come back, of a flat one too."""
+    assert np.abs(drawn(list(map(change, photographs()))) - drawn(photographs())).max() <= off
+
+
+def test_other_values_are_stretched_together() -> None:
+    """From the smallest to the largest of all pictures: what is darker in the data is darker in the figure."""
+    dark, light = np.full((8, 8), 3.0), np.full((8, 8), 9.0)
+    light[0, 0], dark[0, 0] = 16.0, 0.0  # as scikit-learn's digits, which are not taken for bytes
+    assert [tile[-1, -1] for tile in shown([dark, light])] == [48, 143]
+    assert [tile[0, 0] for tile in shown([dark, light])] == [0, 255]
+
+
+def shown(images: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the pixels that grey *images* (H, W) are shown by."""
+    planes = [image[..., None] for image in images]
+    shades = shades_of(planes)
+    return [shades.get(1, Shades()).of(plane)[..., 0] for plane in planes]
+
+
+def test_values_that_a_resize_overshoots_are_no_other_range() -> None:
+    """A hundredth beyond [0, 1] is cut off; the rest stays as it is."""
+    overshot = [picture.copy() for picture in photographs()]
+    overshot[0][0, 0, 0], overshot[1][0, 0, 0] = 1.02, -0.01
+    assert np.array_equal(drawn(overshot), drawn([picture.clip(0, 1) for picture in overshot]))
+
+
+def test_a_constant_is_grey_and_what_is_not_finite_does_no_harm() -> None:
+    """Not black, which would be a value; NaN and infinities count for no range."""
+    assert {int(v) for tile in shown([np.full((8, 8), -7.0)] * 2) for v in tile.ravel()} == {128}
+    holed = np.linspace(-3, 5, 64).reshape(8, 8)
+    whole = shown([holed])[0]
+    holed[0, :3] = np.nan, np.inf, -np.inf
+    first, low = shown([holed, np.array([[-3.0] * 8] * 8)])
+    assert first[0, :3].tolist() == [0, 255, 0]
+    assert np.array_equal(first[1:], whole[1:])
+    assert (low == 0).all()
+    assert (shown([np.full((8, 8), np.nan)])[0] == 0).all()
+
+
+def test_bytes_and_booleans_stay_among_other_images() -> None:
+    """The range of floats beside them is not theirs."""
+    half, mask = np.full((8, 8), 100, np.uint8), np.eye(8, dtype=bool)
+    tiles = shown([half, mask, np.linspace(-9, 9, 64).reshape(8, 8)])
+    assert (tiles[0] == 100).all()
+    assert np.array_equal(tiles[1], mask * 255)
+    assert (tiles[2].min(), tiles[2].max()) == (0, 255)
 
 
 def test_a_caption_says_which_class_is_meant() -> None:

@@ -90,12 +90,20 @@ def test_every_figure_has_a_heading_and_its_main_number_in_words() -> None:
     """Who goes from heading to heading, or does not see the figure, knows what stands there."""
     for hard in (HARD["binary"], HARD["multilabel"]):
         page = render(hard, dict.fromkeys(words.FIGURES, PNG))
-        for title in words.FIGURES.values():
-            assert f"<h2>{title}</h2><img" in page
+        for name in words.FIGURES:
+            assert f"<h2>{words.figure_title(name, hard.task)}</h2><img" in page
         alt = re.findall(r'alt="([^"]*)"', page)
         area = hard.metrics["roc_auc" if hard.task == "binary" else "roc_auc_macro"]
         assert any(text.startswith("ROC curve, ROC AUC") and text.endswith(score(area)) for text in alt)
         assert sum(", " in text for text in alt) >= 4  # of those of several labels no confusion matrix has an accuracy
+
+
+def test_confusion_by_label_has_a_heading_of_its_own() -> None:
+    """The figure holds a matrix of two rows for each label, of which no row is a class."""
+    page = render(HARD["multilabel"], dict.fromkeys(words.FIGURES, PNG))
+    assert "<h2>Confusion by label, in per cent of each row</h2>" in page
+    assert "true class" not in page
+    assert "in per cent of each true class" in render(HARD["binary"], dict.fromkeys(words.FIGURES, PNG))
 
 
 def known_keys() -> list[tuple[Task, str]]:
@@ -275,13 +283,43 @@ def test_the_threshold_table_shows_the_marked_points_and_those_around() -> None:
         assert repr(float(table.threshold[row])) in read.titles
 
 
+def test_the_threshold_in_use_is_in_its_place_among_the_others() -> None:
+    """At 0.5, marked, with the numbers that the predictions have everywhere else."""
+    evaluated = HARD["binary"]
+    rows = cells(render(evaluated, {}), "Threshold")
+    place, row = next((place, row) for place, row in enumerate(rows) if "in use" in row[-1])
+    tn, fp = evaluated.confusion[0]
+    values = evaluated.metrics["recall"], fp / (tn + fp), evaluated.metrics["precision"], evaluated.metrics["f1"]
+    assert row[:-1] == ["0.5000", *map(score, values)]
+    assert float(rows[place - 1][0]) > 0.5 > float(rows[place + 1][0])
+    assert '<tr class="marked"><td class="n" title="0.5">' in render(evaluated, {})
+
+
+def test_the_row_in_use_stands_at_the_end_where_all_thresholds_are_higher() -> None:
+    """And before one at 0.5, whose row counts what is 0.5 as positive; a precision of nothing is no 0."""
+    same = np.array([0.25, 0.5, 1.0])
+    for thresholds, place in (([0.9, 0.8, 0.7], 3), ([0.9, 0.5, 0.1], 1), ([0.3, 0.2, 0.1], 0)):
+        table = ThresholdTable(np.array(thresholds), same, same, same, same, youden_index=0, best_f1_index=0)
+        none = replace(HARD["binary"], curves=Curves(thresholds=table), confusion=np.array([[5, 0], [3, 0]]))
+        rows = cells(render(none, {}), "Threshold")
+        assert ["in use" in row[-1] for row in rows].index(True) == place
+        assert rows[place][1:4] == ["0.0000", "0.0000", "–"]
+
+
+def test_one_label_is_not_called_labels() -> None:
+    """Nor one class classes."""
+    assert "multilabel, 1 label" in Reader(render(HARD["one label"], {})).words
+    assert "multilabel, 7 labels" in Reader(render(HARD["multilabel"], {})).words
+    assert "multiclass, 1 class" in Reader(render(HARD["one class"], {})).words
+
+
 def test_the_threshold_tables_columns_are_of_one_format() -> None:
     """Rates have four decimals, however small; a threshold is short of 1 if it is, and told from the next."""
     near = 1 - np.array([0, 1, 2, 30, 900], np.float64) * 2.0**-24
     rising = np.array([0.0004, 0.00002, 0.3, 0.5, 1.0])
     hard = ThresholdTable(near, rising, rising, rising, rising, youden_index=3, best_f1_index=4)
     page = render(replace(HARD["binary"], curves=Curves(thresholds=hard)), {})
-    rows = cells(page, "Threshold")
+    rows = [row for row in cells(page, "Threshold") if "in use" not in row[-1]]
     assert [row[0] for row in rows] == ["1.000", "0.9999999", "0.9999999", "0.9999982", "0.9999"]
     assert [row[1] for row in rows] == ["0.0004", "<0.0001", "0.3000", "0.5000", "1.0000"]
 

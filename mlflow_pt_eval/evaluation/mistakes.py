@@ -25,7 +25,8 @@ SHOWN: Final = 24
 ORDER: Final = "highest loss first"
 _THRESHOLD = 0.5  # of a multilabel score
 _COLUMNS = ("index", "label", "prediction", "probability", "loss")
-_LABELS_COLUMNS = ("index", "missed", "wrongly given", "probability", "loss")
+_SUREST = "certainty of the surest error"
+_LABELS_COLUMNS = ("index", "missed", "wrongly given", _SUREST, "loss")
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -34,7 +35,8 @@ class Mistakes:
     """The worst first: a table's *rows*, and a PNG *grid* of the samples where they look like images.
 
     A class's row says what is true and what was predicted; a multilabel one only which labels are wrong, since it may
-    have dozens that are right. *columns* are the rows' keys.
+    have dozens that are right, and how certain the surest of the wrong decisions is: the score of a label wrongly
+    given, 1 less that of one missed. *columns* are the rows' keys.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -135,7 +137,7 @@ def _multilabel_row(found: Predictions, names: Sequence[str], index: int) -> dic
     guess = scores > _THRESHOLD
     surest = np.where(guess, scores, 1 - scores)[guess != present].max()
     missed, wrongly = _joined(names, present & ~guess), _joined(names, guess & ~present)
-    return {"missed": missed, "wrongly given": wrongly, "probability": float(surest)}
+    return {"missed": missed, "wrongly given": wrongly, _SUREST: float(surest)}
 
 
 def _joined(names: Sequence[str], marks: npt.NDArray[Any]) -> str:

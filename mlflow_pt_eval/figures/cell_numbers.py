@@ -20,8 +20,8 @@ ZEROS: Final = 10  # classes up to which an empty cell says 0
 LARGEST, SMALLEST = 15.0, 7.0  # points
 AIM: Final = 11.0  # points below which a number of more than "9,999" is not worth its digits
 ZERO: Final = "#7b8794"
-RIGHTS: Final = (59, 122, 196)  # px from the matrix at which the columns of `class_columns` end
-COLUMNS: Final = 205  # px that they take
+RIGHTS: Final = (64, 135, 206)  # px from the matrix at which the columns of `class_columns` end
+COLUMNS: Final = 215  # px that they take
 
 
 def number_cells(ax: Axes, confusion: Counts, *, normalize: bool) -> None:
@@ -79,7 +79,7 @@ def class_columns(ax: Axes, confusion: Counts) -> None:
     for right, texts in zip(RIGHTS, columns.values(), strict=True):
         cells += [Cell(rect.x1 + right, top + (k + 0.5) * row, text) for k, text in enumerate(texts)]
     add_to(figure_of(ax), CellText(titles, 9.5, align=1))
-    add_to(figure_of(ax), CellText(cells, 10.5, align=1))
+    add_to(figure_of(ax), CellText(cells, 10, align=1))
 
 
 def _ratio(hits: int, of: int) -> str:

@@ -22,6 +22,7 @@ from mlflow_pt_eval.metrics.result import Evaluation
 ANNOTATED: Final = 20  # classes up to which every cell holds its number
 NAMED: Final = 50  # classes up to which every row and column has its name
 SIDE: Final = 520  # px of the matrix, and so the most classes that have pixels of their own
+BLOCKS: Final = SIDE // 2  # squares in a row where there are more classes
 
 TRUE, PREDICTED = "true class", "predicted class"
 
@@ -31,8 +32,9 @@ def confusion_matrix(evaluation: Evaluation, *, normalize: bool = False, ax: Axe
 
     *normalize* shows each row in per cent of its class instead of counts. Up to 20 classes every cell holds its
     number; above, colours show where the errors are and a list beside the matrix names the most frequent ones.
-    Above 520 classes each square of 2 px shows the largest of the cells that it covers. Multilabel: one 2 x 2 matrix
-    for each label, the 20 with the lowest F1 if there are more. With *ax* only the matrix itself is drawn, into it.
+    Above 520 classes each square of 2 x 2 px shows the largest of the cells that it covers, one on the diagonal what
+    is right from corner to corner and the errors at both sides. Multilabel: one 2 x 2 matrix for each label, the 20
+    with the lowest F1 if there are more. With *ax* only the matrix itself is drawn, into it.
     """
     if evaluation.task == "multilabel":
         return label_matrices(evaluation, normalize=normalize, ax=ax)
@@ -42,7 +44,7 @@ def confusion_matrix(evaluation: Evaluation, *, normalize: bool = False, ax: Axe
 
 
 def _annotated(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:
-    names = display_names(evaluation.class_names, 125, 9)
+    names = display_names(evaluation.class_names, 115, 9)
     if ax is None:
         ax = _room(evaluation, names, normalize)
         class_columns(ax, evaluation.confusion)
@@ -66,19 +68,25 @@ def _room(evaluation: Evaluation, names: list[str], normalize: bool) -> Axes:
 
 def _mapped(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:
     count = len(evaluation.confusion)
-    names = display_names(evaluation.class_names, 84, 7) if count <= NAMED else []
+    size = _name_size((SIDE if ax is None else ax.get_window_extent().height) / count)
+    names = display_names(evaluation.class_names, 12 * size, size) if count <= NAMED else []
     if ax is None:
-        left = 44 + widest(names, 7) if names else 78
-        figure = sheet(round(70 + SIDE + 36 + (_depth(names, SIDE, 90, 7) if names else 20)))
+        left = 44 + widest(names, size) if names else 78
+        figure = sheet(round(70 + SIDE + 36 + (_depth(names, SIDE, 90, size) if names else 20)))
         heading(figure, _title(normalize), describe(evaluation))
         pairs_panel(figure, left + SIDE + 26, evaluation, normalize=normalize, indices=not names)
         ax = place(figure, left, 70, SIDE, SIDE)
     _show(ax, evaluation, normalize, scale=tint.logarithm)
     if names:
-        _name_axes(ax, names, slant=90, size=7)
+        _name_axes(ax, names, slant=90, size=size)
     else:
         _number_axes(ax, count)
     return figure_of(ax)
+
+
+def _name_size(row: float) -> float:
+    """Return the points of names in rows of *row* px, with some air between them."""
+    return min(max(0.6 * row, 7.0), 9.0)
 
 
 def _title(normalize: bool) -> str:
@@ -89,9 +97,11 @@ def _show(ax: Axes, evaluation: Evaluation, normalize: bool, scale: tint.Scale) 
     """Paint the cells, so that class k lies at k in both axes whatever the number of pixels."""
     count = len(evaluation.confusion)
     values = tint.shares(evaluation.confusion) if normalize else evaluation.confusion
-    colors = tint.paint(*tint.pool(values, count if count <= SIDE else SIDE // 2), normalize=normalize, scale=scale)
+    colors = tint.paint(*tint.pool(values, count if count <= SIDE else BLOCKS), normalize=normalize, scale=scale)
     edges = (-0.5, count - 0.5, count - 0.5, -0.5)
-    ax.imshow(colors, interpolation="nearest", origin="upper", aspect="equal", extent=edges)
+    opaque = np.full((*colors.shape[:2], 4), 255, np.uint8)  # drawn in two thirds of the time of three channels
+    opaque[..., :3] = colors
+    ax.imshow(opaque, interpolation="nearest", origin="upper", aspect="equal", extent=edges)
     dress(ax)
 
 
@@ -121,4 +131,12 @@ def _number_axes(ax: Axes, count: int) -> None:
     step = next(10**power * lead for power in range(1, 12) for lead in (1, 2, 5) if count <= 7 * 10**power * lead)
     marks = {float(k): f"{k:,}" for k in range(0, count, step)}
     scales(ax, marks, marks, grid=False)
-    axis_names(ax, f"{PREDICTED} (index)", f"{TRUE} (index)", below=27, beside=widest(marks.values(), 9) + 12)
+    axis_names(
+        ax, f"{PREDICTED} (index{_pooled(count)})", f"{TRUE} (index)", below=27, beside=widest(marks.values(), 9) + 12
+    )
+
+
+def _pooled(count: int) -> str:
+    """Say how many cells a square stands for where they have none of their own."""
+    most = -(-count // BLOCKS)
+    return "" if count <= SIDE else f"; each square: the largest of up to {most} × {most} cells"

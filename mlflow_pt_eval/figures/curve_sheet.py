@@ -57,7 +57,8 @@ class Sheet:
     def point(self, x: float, y: float, label: str, **look: Any) -> None:
         """Mark a point and give it an entry in the legend."""
         edge: Look = {"markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1, "linestyle": "none"}
-        self.marks.append((x, y, {"zorder": 5, **edge, **look}))
+        whole: Look = {"clip_on": False}  # in a corner the frame would cut a mark
+        self.marks.append((x, y, {"zorder": 5, **edge, **whole, **look}))
         draw_mark(self.ax, *self.marks[-1])
         self.entries.append((Line2D([], [], **self.marks[-1][-1]), label))
 
@@ -135,7 +136,8 @@ def curve_names(evaluation: Evaluation, curves: Sequence[Curve], chosen: Sequenc
     own, classes = [curve.name for curve in curves], evaluation.class_names
     places = places_in(own, classes)
     names, at = (own, list(chosen)) if places is None else (classes, [places[k] for k in chosen])
-    return list(some_names(names, at, 165, 9.5).values())
+    word = "label" if evaluation.task == "multilabel" else "class"
+    return list(some_names(names, at, 165, 9.5, word=word).values())
 
 
 def bundle_label(shown: int, of: int, what: str) -> str:

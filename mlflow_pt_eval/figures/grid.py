@@ -14,9 +14,8 @@ from PIL import Image
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.figures.cells import Cell, CellText
 from mlflow_pt_eval.figures.labels import drawable
+from mlflow_pt_eval.figures.pixels import Pixels, Shades, shades_of
 from mlflow_pt_eval.figures.style import INK, MUTED, WIDTH, board, figure_of, fit, heading, note, sheet
-
-Pixels = npt.NDArray[np.uint8]
 
 ACROSS: Final = 6  # images in a row
 STEP: Final = (WIDTH - 48) // ACROSS  # px from one to the next
@@ -44,13 +43,14 @@ def image_grid(
 ) -> Figure:
     """Draw *images* row by row, each with up to three lines of caption below it; into *ax* if it is given.
 
-    uint8, booleans and floats in [0, 1] are shown as they are; anything else, such as normalised inputs, is stretched
-    from its smallest to its largest finite value, each channel for itself. BadInput if there is not one caption an
-    image, or `is_image` says no to one.
+    uint8 and booleans are shown as they are. How other values are is decided once for all images that have the same
+    number of channels, by what is finite of them: in [0, 1] as they are; in [0, 255], where some exceed 64, [-1, 1]
+    or the range of ImageNet's normalisation (three channels) as such; else stretched, each channel from its smallest
+    to its largest value. BadInput if there is not one caption an image, or `is_image` says no to one.
     """
     _check(images, captions)
     side = min(LARGEST, int((BUDGET / max(len(images), 1)) ** 0.5))
-    tiles = [_tile(image, side) for image in images]
+    tiles = _tiles(images, side)
     tall = max((len(tile) for tile in tiles), default=side) + 14 * LINES + 18
     height = max(-(-len(tiles) // ACROSS), 1) * tall
     if ax is None:
@@ -102,9 +102,14 @@ def _planes_last(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.moveaxis(array, 0, 2) if first else array
 
 
-def _tile(image: npt.NDArray[Any], side: int) -> Pixels:
-    """Return *image* as RGB whose longer side is at most *side* px: whole multiples when it is small, else shrunk."""
-    pixels = _bytes(_planes_last(image) if image.ndim == 3 else image[..., None])
+def _tiles(images: Sequence[npt.NDArray[Any]], side: int) -> list[Pixels]:
+    shaped = [_planes_last(image) if image.ndim == 3 else image[..., None] for image in images]
+    shades = shades_of(shaped)
+    return [_tile(shades.get(image.shape[2], Shades()).of(image), side) for image in shaped]
+
+
+def _tile(pixels: Pixels, side: int) -> Pixels:
+    """Return RGB whose longer side is at most *side* px: whole multiples of a small image, else shrunk."""
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3]
     height, width = pixels.shape[:2]
     longer = max(height, width)
@@ -112,23 +117,3 @@ def _tile(image: npt.NDArray[Any], side: int) -> Pixels:
         return pixels.repeat(side // longer, axis=0).repeat(side // longer, axis=1)
     size = (max(width * side // longer, 1), max(height * side // longer, 1))
     return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize(size, Image.Resampling.BOX))
-
-
-def _bytes(image: npt.NDArray[Any]) -> Pixels:
-    """Return *image* (H, W, C) as uint8, each channel stretched unless the values are ones that pictures have."""
-    if image.dtype == np.uint8:
-        return image
-    values = image.astype(np.float64)
-    ends = [_ends(values[..., channel]) for channel in range(values.shape[2])]
-    low, high = np.array(ends).T
-    if low.min() >= 0 and high.max() <= 1:
-        low, high = np.zeros_like(low), np.ones_like(high)
-    filled = np.where(np.isnan(values), low, np.clip(values, low, high))
-    result: Pixels = ((filled - low) / np.maximum(high - low, 1e-12) * 255).round().astype(np.uint8)
-    return result
-
-
-def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    """Return the smallest and the largest finite value; 0 and 1 if there is none."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)

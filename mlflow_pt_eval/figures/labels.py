@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -11,6 +12,8 @@ from mlflow_pt_eval.metrics.result import Evaluation
 from mlflow_pt_eval.wording import shorten
 
 CUT: Final = "…"  # what `shorten` puts where it cuts
+_log = logging.getLogger("mlflow_pt_eval")
+_told: Final[list[str]] = []  # the name that was warned of: one warning is enough for a process
 
 
 def drawable(text: str) -> str:
@@ -20,12 +23,24 @@ def drawable(text: str) -> str:
     return " ".join("".join(c if ord(c) in glyphs() else " " for c in text).split())
 
 
+def readable(name: str, index: int, *, word: str = "class") -> str:
+    """Return what can be drawn of *name*; *word* and *index* if that is nothing, which is said once."""
+    shown = drawable(name)
+    if shown:
+        return shown
+    if name.strip() and not _told:
+        _told.append(name)
+        said = "no typeface here can draw the name %r, so that figures say '%s %d': %s"
+        _log.warning(said, name, word, index, "install one that has it, such as Noto Sans CJK")
+    return f"{word} {index}"
+
+
 def display_names(names: Sequence[str], room: float, size: float, *, word: str = "class") -> list[str]:
     """Return one drawable, distinct label for each of *names* that needs no more than *room* px in *size* points.
 
     A name of which nothing can be drawn becomes *word* and its index; labels that would be equal get '#' and theirs.
     """
-    labels = [fit(drawable(name) or f"{word} {k}", room, size) for k, name in enumerate(names)]
+    labels = [fit(readable(name, k, word=word), room, size) for k, name in enumerate(names)]
     seen = Counter(labels)
     return [label if seen[label] == 1 else _numbered(label, k, room, size) for k, label in enumerate(labels)]
 
@@ -38,8 +53,13 @@ def some_names(
     Where a cut label could stand for another name as well, '#' and the index follow it.
     """
     plain = [drawable(name) for name in names]
-    labels = {k: fit(plain[k] or f"{word} {k}", room, size) for k in chosen}
-    doubtful = {k for k, label in labels.items() if sum(_may_stand_for(label, name) for name in plain) > 1}
+    labels = {k: fit(readable(names[k], k, word=word), room, size) for k in chosen}
+    seen = Counter(plain)
+    doubtful = {
+        k
+        for k, label in labels.items()
+        if (sum(_may_stand_for(label, name) for name in plain) if CUT in label else seen[label]) > 1
+    }
     return {k: _numbered(label, k, room, size) if k in doubtful else label for k, label in labels.items()}
 
 
@@ -64,5 +84,6 @@ def places_in(names: Sequence[str], of: Sequence[str]) -> list[int] | None:
 def describe(evaluation: Evaluation, *, model: bool = True) -> str:
     """Return the small print of a figure: model (unless there are several), data, split, number of samples."""
     parts = [evaluation.model_uri if model else None, evaluation.dataset_name, f"{evaluation.split} split"]
-    shown = [shorten(drawable(part), 44) for part in parts if part]
-    return " · ".join([*shown, f"{evaluation.n_samples:,} samples"])
+    shown = [shorten(said, 44) for part in parts if part and (said := drawable(part))]
+    samples = "1 sample" if evaluation.n_samples == 1 else f"{evaluation.n_samples:,} samples"
+    return " · ".join([*shown, samples])

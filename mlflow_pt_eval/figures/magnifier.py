@@ -46,7 +46,7 @@ def magnify(sheet: Sheet, size: float) -> None:
         draw_curves(inset, curves, look)
     for x, y, look in sheet.marks:
         if x <= size and y >= 1 - size:
-            draw_mark(inset, x, y, {**look, "clip_on": False})
+            draw_mark(inset, x, y, look)
     _frame(inset, size)
     across, down = np.array([0, size, size, 0, 0]), np.array([1, 1, 1 - size, 1 - size, 1])
     sheet.ax.plot(across, down, color=MUTED, linewidth=0.8, linestyle="-", marker="")

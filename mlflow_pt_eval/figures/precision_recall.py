@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures.curve_sheet import DASHED, Points, Sheet, draw_classes, open_sheet
-from mlflow_pt_eval.figures.labels import describe, drawable
+from mlflow_pt_eval.figures.labels import describe, readable
 from mlflow_pt_eval.figures.style import BLUE, INK, figure_of, fit, note, series
 from mlflow_pt_eval.figures.thinning import as_steps, steps, thin_envelope
 from mlflow_pt_eval.metrics.result import Evaluation, PrecisionRecallCurve
@@ -47,7 +47,7 @@ def precision_recall_curve(evaluation: Evaluation, *, ax: Axes | None = None) ->
 
 
 def _single(sheet: Sheet, curve: PrecisionRecallCurve) -> None:
-    name = fit(drawable(curve.name), 190, 9.5)
+    name = fit(readable(curve.name, 1), 190, 9.5)
     label = f"average precision {score(curve.average_precision)}\nof “{name}”"
     sheet.line(_thin(curve), label, color=BLUE, linewidth=2)
     baseline = f"baseline: {percent(curve.prevalence)} %\nof the samples are positive"

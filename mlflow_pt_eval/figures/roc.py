@@ -8,8 +8,9 @@ from typing import Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mlflow_pt_eval.figures import tint
 from mlflow_pt_eval.figures.curve_sheet import DASHED, Look, Points, Sheet, draw_classes, open_sheet
-from mlflow_pt_eval.figures.labels import describe, display_names, drawable
+from mlflow_pt_eval.figures.labels import describe, display_names, readable
 from mlflow_pt_eval.figures.magnifier import corner_size, magnify
 from mlflow_pt_eval.figures.style import BLUE, GREEN, INK, MUTED, VERMILION, figure_of, fit, note, series
 from mlflow_pt_eval.metrics.result import Evaluation, RocCurve, ThresholdTable
@@ -28,10 +29,10 @@ UNDEFINED: Final = "No ROC curve is defined:\nno class has both samples that are
 def roc_curve(evaluation: Evaluation, *, ax: Axes | None = None) -> Figure:
     """Draw the ROC curves: one for binary, else one a class against the rest, with their macro and micro averages.
 
-    Binary marks the thresholds with the largest Youden's J and the best F1. Up to 10 classes each has a colour;
-    more are a light bundle in which the three with the smallest AUC are named. Curves that keep to the upper left
-    corner are shown enlarged as well. What is drawn is thinned to 1/1000 of the axes; every AUC is that of all
-    points. With *ax* the curves and their legend are drawn into it.
+    Binary marks the thresholds with the largest Youden's J and the best F1, and the one in use, 0.5, above which class
+    1 is predicted. Up to 10 classes each has a colour; more are a light bundle in which the three with the smallest
+    AUC are named. Curves that keep to the upper left corner are shown enlarged as well. What is drawn is thinned to
+    1/1000 of the axes; every AUC is that of all points. With *ax* the curves and their legend are drawn into it.
     """
     sheet = _open(ax, TITLES[evaluation.task], describe(evaluation))
     curves = evaluation.curves.roc
@@ -86,12 +87,12 @@ def _finish(sheet: Sheet, title: str) -> Figure:
 
 def _single(sheet: Sheet, evaluation: Evaluation, curve: RocCurve) -> None:
     text = [f"AUC {score(curve.auc)}: {auc_band(curve.auc)}", *_interval(evaluation, "roc_auc")]
-    text.append(f"of “{fit(drawable(curve.name), 190, 9.5)}”")
+    text.append(f"of “{fit(readable(curve.name, 1), 190, 9.5)}”")
     sheet.line(_thin(curve), "\n".join(text), color=BLUE, linewidth=2)
     table = evaluation.curves.thresholds
-    if table is None or not len(table.threshold):
-        return
-    _mark(sheet, table, table.youden_index, table.best_f1_index)
+    if table is not None and len(table.threshold):
+        _mark(sheet, table, table.youden_index, table.best_f1_index)
+    _mark_in_use(sheet, evaluation)
 
 
 def _mark(sheet: Sheet, table: ThresholdTable, youden: int, best: int) -> None:
@@ -107,6 +108,13 @@ def _mark(sheet: Sheet, table: ThresholdTable, youden: int, best: int) -> None:
     ring: Look = {"markersize": 14, "markerfacecolor": "none", "markeredgecolor": VERMILION, "markeredgewidth": 2}
     sheet.point(*_at(table, youden, named[0]), marker="o", **ring)
     sheet.point(*_at(table, best, named[1]), marker="D", color=GREEN)
+
+
+def _mark_in_use(sheet: Sheet, evaluation: Evaluation) -> None:
+    """Mark where the predictions are, by a cross so thin that it hides no other mark."""
+    fpr, tpr = tint.shares(evaluation.confusion)[:, 1].tolist()
+    look: Look = {"markersize": 17, "markeredgecolor": INK, "markeredgewidth": 1.2, "zorder": 6}
+    sheet.point(fpr, tpr, f"in use: above 0.5\nTPR {score(tpr, 3)}, FPR {score(fpr, 3)}", marker="+", **look)
 
 
 def _at(table: ThresholdTable, row: int, what: str) -> tuple[float, float, str]:

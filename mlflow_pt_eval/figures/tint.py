@@ -54,26 +54,45 @@ def levels(values: npt.NDArray[Any], correct: Mask, *, normalize: bool, scale: S
 
 def paint(values: npt.NDArray[Any], correct: Mask, *, normalize: bool, scale: Scale) -> Pixels:
     """Return the colours (..., 3) of *values*, zero being almost white."""
-    at = (levels(values, correct, normalize=normalize, scale=scale) * 255).round().astype(np.uint8)
-    colors = np.where(correct[..., None], ramp("Blues")[at], ramp("Oranges")[at])
-    colors[values == 0] = EMPTY
+    at = (levels(values, correct, normalize=normalize, scale=scale) * 255).round().astype(np.intp) + 1
+    at[values == 0] = 0
+    colors = _from_empty("Oranges").take(at, axis=0)
+    colors[correct] = _from_empty("Blues")[at[correct]]
     return colors
 
 
-def pool(values: npt.NDArray[Any], size: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Shrink a matrix (K, K) to (size, size) blocks, and say which of them show what is right.
+@cache
+def _from_empty(name: str) -> Pixels:
+    """Return the colour of zero and the 256 of a ramp (257, 3)."""
+    return np.vstack([np.array([EMPTY], np.uint8), ramp(name)])
 
-    A block shows the largest value in it, so that no lone error fades; a block on the diagonal shows its diagonal.
+
+def pool(values: npt.NDArray[Any], size: int) -> tuple[npt.NDArray[Any], Mask]:
+    """Shrink a matrix (K, K) to (size, size) blocks of 2 x 2 px, and say which px show what is right.
+
+    A block shows the largest value in it, so that no lone error fades. One on the diagonal holds more than that: its
+    own diagonal shows what is right, the px above and the px below the largest error on that side. A matrix that has
+    no more rows than *size* stays as it is.
     """
-    diagonal, errors = np.diag(values), values.copy()
-    np.fill_diagonal(errors, 0)
-    if size < len(values):
-        starts = np.arange(size) * len(values) // size
-        errors = np.maximum.reduceat(np.maximum.reduceat(errors, starts, axis=0), starts, axis=1)
-        diagonal = np.maximum.reduceat(diagonal, starts)
-    correct = np.diag(diagonal > 0)
-    errors[correct] = diagonal[diagonal > 0]
-    return errors, correct
+    if size >= len(values):
+        return values, np.eye(len(values), dtype=bool)
+    starts = np.arange(size) * len(values) // size
+    largest = np.maximum.reduceat(np.maximum.reduceat(values, starts, axis=0), starts, axis=1)
+    pixels, first = largest.repeat(2, axis=0).repeat(2, axis=1), 2 * np.arange(size)
+    right, above, below = _diagonal_blocks(values, starts)
+    pixels[first, first] = pixels[first + 1, first + 1] = right
+    pixels[first, first + 1], pixels[first + 1, first] = above, below
+    return pixels, np.eye(2 * size, dtype=bool)
+
+
+def _diagonal_blocks(values: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> tuple[npt.NDArray[Any], ...]:
+    """Return the largest value on, above and below the diagonal in each block on it; each (len(starts),)."""
+    ends = np.append(starts[1:], len(values))
+    places = np.minimum(starts[:, None] + np.arange((ends - starts).max()), ends[:, None] - 1)  # a last one again
+    rows, columns = places[:, :, None], places[:, None, :]
+    inside = values[rows, columns]
+    sides = rows == columns, rows < columns, rows > columns
+    return tuple(np.where(side, inside, 0).max(axis=(1, 2)) for side in sides)
 
 
 def on(color: npt.NDArray[np.uint8]) -> str:

@@ -11,7 +11,7 @@ from mlflow_pt_eval.report.cells import short
 from mlflow_pt_eval.report.document import document, image, section, to_know
 from mlflow_pt_eval.report.markup import Markup, tag
 from mlflow_pt_eval.report.tables import bands_table, classes_table, metrics_table, mistakes_table, thresholds_table
-from mlflow_pt_eval.report.words import FIGURES, HEADLINES, IN_FIGURE, headline_name, metric_name
+from mlflow_pt_eval.report.words import HEADLINES, IN_FIGURE, figure_title, headline_name, metric_name
 from mlflow_pt_eval.wording import score
 
 
@@ -46,14 +46,15 @@ def render(
 
 def _header(evaluation: Evaluation, title: str, context: Mapping[str, str]) -> Markup:
     """Say what was evaluated on what; facts that are not known are left out."""
-    what = "labels" if evaluation.task == "multilabel" else "classes"
+    one, several = ("label", "labels") if evaluation.task == "multilabel" else ("class", "classes")
+    count = len(evaluation.class_names)
     facts = {
         "Model": evaluation.model_uri,
         "Data set": evaluation.dataset_name,
         "Digest": evaluation.dataset_digest,
         "Split": evaluation.split,
         "Samples": f"{evaluation.n_samples:,}",
-        "Task": f"{evaluation.task}, {len(evaluation.class_names):,} {what}",
+        "Task": f"{evaluation.task}, {count:,} {one if count == 1 else several}",
         **context,
     }
     lines = [tag("div", tag("dt", key), tag("dd", value)) for key, value in facts.items() if value]
@@ -87,7 +88,7 @@ def _bands(evaluation: Evaluation) -> Markup:
 
 
 def _figure(evaluation: Evaluation, name: str, data: bytes) -> Markup:
-    title = FIGURES.get(name, name)
+    title = figure_title(name, evaluation.task)
     said = [
         f"{metric_name(k)} {short(evaluation.metrics[k])}" for k in IN_FIGURE.get(name, ()) if k in evaluation.metrics
     ]
@@ -98,8 +99,11 @@ def _thresholds(evaluation: Evaluation) -> Markup:
     thresholds = evaluation.curves.thresholds
     if thresholds is None or not len(thresholds.threshold):
         return Markup("")
-    said = "A sample counts as positive if its score reaches the threshold."
-    return section("Thresholds", tag("p", said, class_="hint"), thresholds_table(thresholds))
+    said = (
+        "A sample counts as positive if its score reaches the threshold. "
+        "The predictions on this page are those of the row in use: positive above 0.5."
+    )
+    return section("Thresholds", tag("p", said, class_="hint"), thresholds_table(thresholds, evaluation))
 
 
 def _mistakes(mistakes: Sequence[Mapping[str, object]], figure: bytes | None) -> Markup:

@@ -29,6 +29,7 @@ from mlflow_pt_eval.wording import score
 WORST: Final = 20  # classes that are shown first when there are more
 MOST: Final = 2000  # classes that a page lists at all
 AROUND: Final = 2  # rows of the threshold table shown on each side of a marked one
+IN_USE: Final = 0.5  # the score above which class 1 is predicted
 
 
 def metrics_table(evaluation: Evaluation) -> Markup:
@@ -116,8 +117,11 @@ def bands_table(auc: float) -> Markup:
     return table(("AUC", "In words"), rows, class_="bands")
 
 
-def thresholds_table(thresholds: ThresholdTable) -> Markup:
-    """Return the threshold table: eleven rows spread over it, and those around the two marked points."""
+def thresholds_table(thresholds: ThresholdTable, evaluation: Evaluation) -> Markup:
+    """Return the threshold table: eleven rows spread over it, those around the two marked points, and the one in use.
+
+    That one is what *evaluation* predicts: above 0.5, so that it stands before a row at 0.5, which holds ties as well.
+    """
     marks = {thresholds.youden_index: "largest Youden's J"}
     best = thresholds.best_f1_index
     marks[best] = f"{marks[best]} and best F1" if best in marks else "best F1"
@@ -126,15 +130,24 @@ def thresholds_table(thresholds: ThresholdTable) -> Markup:
     shown = sorted({k for k in near if 0 <= k <= last} | set(np.linspace(0, last, 11).round().astype(int).tolist()))
     rates = (thresholds.tpr, thresholds.fpr, thresholds.precision, thresholds.f1)
     rows = [
-        row(
-            threshold(float(thresholds.threshold[k])),
-            *(rate(float(column[k])) for column in rates),
-            marks.get(k, ""),
-            class_="marked" if k in marks else None,
-        )
+        _threshold(float(thresholds.threshold[k]), [float(column[k]) for column in rates], marks.get(k, ""))
         for k in shown
     ]
+    place = int((thresholds.threshold[shown] > IN_USE).sum())
+    rows.insert(place, _threshold(IN_USE, _in_use(evaluation), "in use (above it)"))
     return table((*number_heads("Threshold", "TPR (recall)", "FPR", "Precision", "F1"), ""), rows)
+
+
+def _threshold(at: float, rates: Iterable[float | None], mark: str) -> Markup:
+    return row(threshold(at), *map(rate, rates), mark, class_="marked" if mark else None)
+
+
+def _in_use(evaluation: Evaluation) -> list[float | None]:
+    """Return TPR, FPR, precision and F1 of the predictions, as the other tables and figures have them."""
+    counts = evaluation.confusion
+    rates = [float(counts[true, 1] / total) if (total := counts[true].sum()) else None for true in (1, 0)]
+    precision = evaluation.metrics.get("precision") if counts[:, 1].any() else None
+    return [*rates, precision, evaluation.metrics.get("f1")]
 
 
 def mistakes_table(mistakes: Sequence[Mapping[str, object]]) -> Markup:

@@ -64,6 +64,12 @@ FIGURES: Final = {
     names.CALIBRATION_PNG: "Calibration",
 }
 
+# The same where a sample has several labels: each has a matrix of its own.
+FIGURES_BY_LABEL: Final = {
+    names.CONFUSION_PNG: "Confusion by label",
+    names.CONFUSION_NORMALIZED_PNG: "Confusion by label, in per cent of each row",
+}
+
 HEADLINES: Final = (
     "accuracy",
     "hamming_loss",
@@ -90,6 +96,16 @@ SPELLED: Final = {"f1": "F1", "roc": "ROC", "auc": "AUC", "matthews": "Matthews"
 def meaning(key: str, task: Task) -> str:
     """Return what a metric says in words, '' of one that is not an evaluation's own."""
     return (MULTILABEL if task == "multilabel" else METRICS).get(key, "")
+
+
+def figure_title(name: str, task: Task) -> str:
+    """Return a figure's heading, the file's name of one that is not an evaluation's own.
+
+    >>> figure_title("confusion_matrix.png", "multilabel"), figure_title("mine.png", "binary")
+    ('Confusion by label', 'mine.png')
+    """
+    own = FIGURES_BY_LABEL.get(name) if task == "multilabel" else None
+    return own or FIGURES.get(name, name)
 
 
 def headline_name(key: str, task: Task) -> str:

@@ -636,7 +636,7 @@ def test_a_version_whose_names_are_no_names_is_evaluated_with_numbers(store: Sto
         (
             nn.Linear(3, 3),
             torch.ones(60, 3, dtype=torch.int64).numpy(),
-            "as float32, too: torch.as_tensor.X, dtype=torch.float32.$",
+            "as float32, too: torch.as_tensor.X, dtype=torch.float32.; a file's, stored so$",
         ),
         (nn.Linear(3, 3), torch.ones(60, 3).double(), "as float32, too"),
         (nn.Conv1d(3, 3, 1), torch.ones(60, 3, 1, dtype=torch.int64), "as float32, too"),

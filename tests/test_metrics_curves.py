@@ -93,8 +93,8 @@ def test_the_macro_curve_is_the_classes_mean() -> None:
     assert np.isnan(macro.thresholds).all()
     for fpr in (1e-4, 0.0131, 0.25, 0.9):
         wanted = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in found.curves.roc])
-        assert close(np.interp(fpr, macro.fpr, macro.tpr), wanted, 1e-9)
-    assert close(np.trapezoid(macro.tpr, macro.fpr), macro.auc, 1e-9)
+        assert close(np.interp(fpr, macro.fpr, macro.tpr), wanted, 1e-3)
+    assert close(np.trapezoid(macro.tpr, macro.fpr), macro.auc, 1e-5)
     assert (macro.fpr[0], macro.tpr[0], macro.fpr[-1], macro.tpr[-1]) == (0, 0, 1, 1)
 
 
@@ -109,11 +109,11 @@ def test_the_macro_curve_of_a_good_model_is_exact_in_its_corner(classes: int) ->
     curves = evaluate_scores(labels, scores, task="multiclass", bootstrap=0).curves
     macro = curves.roc_macro
     assert macro is not None
-    for fpr in (0.0003, 0.001, 0.002, 0.004, 0.05):
+    for fpr in (0.0001, 0.0003, 0.001, 0.002, 0.004, 0.05):
         wanted = np.mean([np.interp(fpr, curve.fpr, curve.tpr) for curve in curves.roc])
-        assert close(np.interp(fpr, macro.fpr, macro.tpr), wanted, 1e-3)
-    assert close(np.trapezoid(macro.tpr, macro.fpr), macro.auc, 1e-4)
-    assert len(macro.fpr) <= 3100
+        assert close(np.interp(fpr, macro.fpr, macro.tpr), wanted, 2e-3)
+    assert close(np.trapezoid(macro.tpr, macro.fpr), macro.auc, 1e-5)
+    assert len(macro.fpr) <= 1600
 
 
 def test_a_binary_task_has_the_curves_of_class_1() -> None:

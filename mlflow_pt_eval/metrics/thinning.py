@@ -64,7 +64,8 @@ def entries(path: Path, positives: Ints, negatives: Ints, grid: int) -> Ints:
             last = path.bounds[row + 1] - 1
             one = path.row(row)
             for counts, marks in ((one.fp, near_0 * negatives[row]), (one.tp, (1 - near_0[::-1]) * positives[row])):
-                keep[last - crossings(counts[::-1], marks)] = True
+                # Whole numbers, or the counts would be converted for each search.
+                keep[last - crossings(counts[::-1], np.ceil(marks).astype(np.int64))] = True
     return np.flatnonzero(keep)
 
 
@@ -86,7 +87,7 @@ def grid_lines(grid: int) -> Floats:
     return np.union1d(np.linspace(0, 1, grid + 1), np.linspace(0, 1, grid // 2 + 1) ** 2)
 
 
-def crossings(ascending: npt.NDArray[Any], marks: Floats) -> Ints:
+def crossings(ascending: npt.NDArray[Any], marks: npt.NDArray[Any]) -> Ints:
     """Return the places at which values come to each of those ascending *marks* that lie in their range."""
     first = np.searchsorted(marks, ascending[0])
     last = np.searchsorted(marks, ascending[-1], side="right")

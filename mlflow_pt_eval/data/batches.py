@@ -57,11 +57,12 @@ class Arrays:
         """How many samples there are."""
         return len(self.labels)
 
-    def batches(self) -> Iterator[Batch]:
-        """Give every sample once, in order."""
+    def batches(self, *, targets: bool = True) -> Iterator[Batch]:
+        """Give every sample once, in order; *targets* that are not wanted are left empty, since slices take time."""
+        none = self.targets[:0]
         for start in range(0, self.n_samples, self.batch_size):
             rows = slice(start, start + self.batch_size)
-            yield Batch(self._inputs(rows), self.targets[rows], self.labels[rows])
+            yield Batch(self._inputs(rows), self.targets[rows] if targets else none, self.labels[rows])
 
     def samples(self, indices: Sequence[int]) -> list[torch.Tensor] | None:
         """Return single inputs; None where they have several parts."""
@@ -72,7 +73,8 @@ class Arrays:
 
     def _inputs(self, rows: slice) -> Inputs:
         if self.index is None:
-            return each(self.inputs, lambda part: part[rows])
+            whole = self.inputs
+            return whole[rows] if isinstance(whole, torch.Tensor) else each(whole, lambda part: part[rows])
         gathered = self.index[rows]
         return each(self.inputs, lambda part: part[gathered])
 
@@ -91,8 +93,11 @@ class Stream:
     notes: tuple[str, ...] = ()
     offset: int = 0
 
-    def batches(self) -> Iterator[Batch]:
-        """Give every sample once, as the loader does; BadInput, too, for what the data set or the loader raises."""
+    def batches(self, *, targets: bool = True) -> Iterator[Batch]:
+        """Give every sample once, as the loader does, which gives their *targets* in any case.
+
+        BadInput, too, for what the data set or the loader raises.
+        """
         start, columns = self.offset, None
         try:  # around the loop: batches are many
             for raw in batches_of(self.loader):

@@ -72,7 +72,7 @@ class Gathered:
         forward = Forward(model, self._device, wide=wide)
         start, streamed = self._data.offset, isinstance(self._data, Stream)
         with self._looking_at_inputs():
-            for batch in self._data.batches():
+            for batch in self._data.batches(targets=self._loss is not None):
                 if hasher is not None:
                     hasher.update(batch)
                 pieces = forward(batch, start)

@@ -12,7 +12,7 @@ from torch import nn
 
 from mlflow_pt_eval import names
 from mlflow_pt_eval.cli import main
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.evaluation import evaluate, recompute
 from mlflow_pt_eval.evaluation.recompute import _all_said
 from mlflow_pt_eval.metrics import Evaluation
@@ -101,6 +101,30 @@ def test_after_a_mistake_the_same_run_is_used(active: bool, store: Store, monkey
     assert child.data.tags["mlflow.parentRunId"] == run_id
 
 
+def test_a_run_that_has_ended_or_holds_something_gets_a_child(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of our own, which failed, stays what it is; two evaluations are not mixed in one run."""
+    with pytest.raises(BadInput):
+        evaluate(Called(), (X, Y + 1))
+    ended = store.client.search_runs([store.experiment_id(None)])[0].info.run_id
+    assert evaluate(Called(), (X, Y), run_id=ended).run_id != ended
+    assert store.client.get_run(ended).info.status == "FAILED"
+
+    half = store.client.create_run(store.experiment_id(None)).info.run_id
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow_pt_eval.tracking.evaluation_log.log_inputs", raise_os_error)
+        with pytest.raises(OSError, match="cut"):
+            evaluate(Called(), (X, Y), run_id=half)
+    assert names.TAG_ERROR in store.client.get_run(half).data.tags
+    assert evaluate(Called(), (X, Y), run_id=half).run_id != half
+    with pytest.raises(NotFound):
+        evaluate(Called(), (X, Y), run_id="")
+
+
+def raise_os_error(*_: object, **__: object) -> None:
+    """Break a logging off in its midst."""
+    raise OSError("cut")
+
+
 def test_of_intervals_the_whole_truth_is_said_once() -> None:
     """By the evaluation that knew every probability."""
     old, new = f"{NO_INTERVAL} f1_macro and roc_auc_macro: why.", f"{NO_INTERVAL} f1_macro: why."
@@ -108,6 +132,9 @@ def test_of_intervals_the_whole_truth_is_said_once() -> None:
     assert _all_said(before, again, whole=False) == ("of the model", old, "of the data")
     assert _all_said(before, (new, "of the data"), whole=True) == ("of the model", new, "of the data")
     assert _all_said((old,), (old,), whole=True) == (old,)
+    absent, better = "class '0' occurs in no sample: left out.", "class '0' occurs in no sample: undefined."
+    assert _all_said((absent,), (better,), whole=True) == (better,)
+    assert _all_said((absent,), (), whole=False) == (absent,)
 
 
 def test_a_version_takes_the_mappings_that_its_module_takes(store: Store) -> None:

@@ -17,15 +17,16 @@ Y = np.arange(20) % 3
 
 
 class Seen(nn.Module):
-    """Keeps the formats that it is given."""
+    """Keeps the formats that it takes."""
 
     def __init__(self, dtype):
         super().__init__()
         self.layer, self.seen = nn.Linear(4, 3, dtype=dtype), set()
 
     def forward(self, x):
+        found = self.layer(x)
         self.seen.add(x.dtype)
-        return self.layer(x)
+        return found
 
 
 @pytest.fixture
@@ -70,3 +71,22 @@ def test_inputs_of_another_format_are_told_the_way(dtype, inputs, words):
     """Also for files, which hold no tensors."""
     with pytest.raises(BadInput, match=words):
         predict(nn.Linear(4, 3, dtype=dtype), (inputs, Y))
+
+
+class Cast(nn.Module):
+    """Takes float32, and computes in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Buffer(torch.eye(4))
+        self.layer = nn.Linear(4, 3, dtype=torch.float64)
+
+    def forward(self, x):
+        return self.layer((x @ self.scale).double())
+
+
+def test_a_model_that_takes_float32_gets_it_whatever_its_weights_are():
+    """Only what refuses the inputs as they are is given others."""
+    found = predict(Cast(), (X, Y), outputs="logits")
+    assert not any("float64" in note for note in found.notes)
+    assert len(found.scores) == len(Y)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlflow_pt_eval import names
@@ -34,9 +34,15 @@ class Choice:
 
 
 def choose(
-    store: Store, name_or_uris: str | Sequence[str], baseline: str | int | None, split: str, wanted: str | None
+    store: Store,
+    name_or_uris: str | Sequence[str],
+    baseline: str | int | None,
+    split: str,
+    wanted: Callable[[VersionInfo], str] | None,
 ) -> Choice:
-    """Choose as `compare` says; *wanted* is the digest of the data that the caller gave, None if none was given."""
+    """Choose as `compare` says; *wanted* gives the digest of the data that the caller gave, as the first version's
+    evaluation has it, None if none was given.
+    """
     if not isinstance(name_or_uris, str) and not _are_texts(name_or_uris):
         raise BadInput(
             f"{name_or_uris!r} cannot be compared: give a registered model's name, or a list of URIs such as "
@@ -49,7 +55,8 @@ def choose(
         infos.insert(0, base)
     found = [find(store, info, split) for info in infos]
     if wanted is not None:
-        digest, evaluated = wanted, _on(wanted, infos, found)
+        digest = wanted(infos[0])
+        evaluated = _on(digest, infos, found)
     elif whole:
         digest = _most_shared(infos, found, base, split)
         evaluated = _without_missing(_on(digest, infos, found), split)

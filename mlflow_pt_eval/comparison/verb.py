@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,13 @@ from mlflow_pt_eval.comparison.payload import log_comparison
 from mlflow_pt_eval.comparison.result import Comparison
 from mlflow_pt_eval.comparison.sides import Side
 from mlflow_pt_eval.data import Stream, digest, load_data
-from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.evaluation import evaluate
+from mlflow_pt_eval.evaluation.work import usable
 from mlflow_pt_eval.predict.guard import untouched
 from mlflow_pt_eval.state import preserved_rng
 from mlflow_pt_eval.tracking.evaluations import EvaluationRun, find, on_digest, read_evaluation, read_outputs
+from mlflow_pt_eval.tracking.models import recorded
 from mlflow_pt_eval.tracking.recording import recording
 from mlflow_pt_eval.tracking.store import Store, connect, reaching
 from mlflow_pt_eval.tracking.version_info import VersionInfo
@@ -50,8 +52,12 @@ def compare(
     """
     store = connect(make=False)
     with reaching(store, "nothing was compared"):
-        wanted = None if data is None else _digest(data, target, class_names, classes)
-        choice = choose(store, name_or_uris, baseline, split, wanted)
+
+        def wanted(first: VersionInfo) -> str:
+            named = class_names is not None or classes is not None
+            return _digest(data, target, class_names if named else _recorded_names(store, first), classes)
+
+        choice = choose(store, name_or_uris, baseline, split, None if data is None else wanted)
         with ExitStack() as stack:
             run_id = stack.enter_context(_recording(store, choice)) if log else None
 
@@ -64,6 +70,13 @@ def compare(
             if run_id is not None:
                 log_comparison(store, comparison, source=_source(choice, runs))
     return comparison
+
+
+def _recorded_names(store: Store, info: VersionInfo) -> tuple[str, ...] | None:
+    """Return the class names by which an evaluation of a version reads labels; None where its model is gone."""
+    with suppress(NotFound):
+        return usable(recorded(store, info.uri).class_names)
+    return None
 
 
 def _digest(

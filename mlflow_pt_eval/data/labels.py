@@ -70,7 +70,7 @@ def as_labels(raw: Any, *, index: ClassIndex | None = None, start: int = 0) -> L
         return raw.detach().cpu().numpy()  # nearly always, and a loader's batches are many
     if isinstance(raw, Mapping):
         raise BadInput(f"the labels are a mapping of {', '.join(map(str, raw))}: give one of these alone.")
-    labels = _array(raw, start)
+    labels = _array(raw, start, stack=index is None or not any(isinstance(v, tuple | frozenset) for v in index.numbers))
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim not in (1, 2):
@@ -108,14 +108,14 @@ def apart(n_classes: int) -> str:
     return "the model tells two classes apart" if n_classes == 2 else f"the model has {n_classes} outputs"
 
 
-def _array(raw: Any, start: int) -> npt.NDArray[Any]:
+def _array(raw: Any, start: int, *, stack: bool) -> npt.NDArray[Any]:
     try:
         if isinstance(raw, torch.Tensor):
             raw = raw.detach().cpu()
             # NumPy has no number formats as short as some of torch's.
             return (raw.float() if raw.is_floating_point() and raw.dtype not in _NUMPYS else raw).numpy()
         labels = as_array(raw)
-        if labels.dtype.kind != "O" or labels.ndim != 1 or _is_text(labels) or not hold_lists(labels):
+        if not stack or labels.dtype.kind != "O" or labels.ndim != 1 or _is_text(labels) or not hold_lists(labels):
             return labels
         _refuse_missing(labels, start)
         return stacked(labels, start)
@@ -158,12 +158,18 @@ def _mapped(labels: npt.NDArray[Any], index: Mapping[Hashable, int], start: int)
 def _values(labels: npt.NDArray[Any], index: Mapping[Hashable, int]) -> list[Any]:
     """Return the labels as they are looked up: whole numbers as texts where all that is known are texts.
 
-    A table's column of 1, 2 and "3+" is one of texts; without the last it is one of numbers.
+    A table's column of 1, 2 and "3+" is one of texts, of numbers without the last, and of both if it is long.
     """
     values: list[Any] = labels.tolist()
-    if labels.dtype.kind in "iuf" and all(isinstance(value, str) for value in index):
-        return [str(int(value)) if float(value).is_integer() else value for value in values]
-    return values
+    texts = labels.dtype.kind in "iufO" and all(isinstance(value, str) for value in index)
+    return [_as_text(value) for value in values] if texts else values
+
+
+def _as_text(value: Any) -> Any:
+    """Return a number as it is written, without a fraction that is none; everything else as it is."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+        return value
+    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def _not_looked_up(labels: npt.NDArray[Any], start: int) -> BadInput:

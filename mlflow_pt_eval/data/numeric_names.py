@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from mlflow_pt_eval.data.label_lists import as_array
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
 from mlflow_pt_eval.errors import BadInput
 
-_NUMBER = re.compile(r"-?\d{1,18}")
 _SHOWN = 20  # classes that a message writes out
 
 
@@ -27,12 +25,18 @@ def read_labels(raw: Any, index: ClassIndex | None) -> tuple[Labels, str | None]
     if index is None or not index.text_only or isinstance(raw, torch.Tensor) or labels.ndim != 1:
         return labels, None
     names = [str(name) for name in index.numbers]
-    places = {int(name): place for place, name in enumerate(names) if _NUMBER.fullmatch(name)}
+    places = {int(name): place for place, name in enumerate(names) if _is_number(name)}
     if all(name == place for name, place in places.items()):
         return labels, None
     if index.applies(array := as_array(raw)) or array.dtype.kind == "b":  # texts have been looked up
         return labels, None
     return _by_name(labels, places, names)
+
+
+def _is_number(name: str) -> bool:
+    """Say so of a whole number as it is written: "01" is another class than "1"."""
+    digits = name.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) < 19 and str(int(name)) == name
 
 
 def _by_name(labels: Labels, places: Mapping[int, int], names: list[str]) -> tuple[Labels, str | None]:
@@ -53,6 +57,6 @@ def _two_readings(label: int, place: int, names: list[str]) -> str:
         by_name, outputs = f"{names[0]},{names[1]},…", "0,1,…"
     return (
         f"a label {label} can be the class named {label}, which is output {place}, or output {label}, which is named "
-        f"{names[label]!r}: say what stands for each output, classes=[{by_name}] or classes=[{outputs}] (--classes "
-        f"{by_name} or --classes {outputs})."
+        f"{names[label]!r}: say what stands for each output, classes=[{by_name}] or classes=[{outputs}] "
+        f"(--classes={by_name} or --classes={outputs})."
     )

@@ -12,6 +12,7 @@ from mlflow_pt_eval.errors import BadInput, first_line
 from mlflow_pt_eval.evaluation.mistakes import Mistakes
 from mlflow_pt_eval.evaluation.payload import CONTEXT, write_payload
 from mlflow_pt_eval.metrics import Evaluation
+from mlflow_pt_eval.metrics.evaluate import OF_CLASSES
 from mlflow_pt_eval.metrics.intervals import NO_INTERVAL
 from mlflow_pt_eval.metrics.recompute import NEED_SCORES
 from mlflow_pt_eval.names import EVALUATION_JSON, PREDICTIONS_PARQUET
@@ -81,9 +82,13 @@ def _merged(before: Evaluation, again: Evaluation) -> Evaluation:
 
 
 def _all_said(before: Sequence[str], again: Sequence[str], *, whole: bool) -> tuple[str, ...]:
-    """Join what was said; of intervals, all in one line, what was said when every probability was known: *again* if
+    """Join what was said; of intervals and of classes what was said when every probability was known: *again* if
     *whole*, else *before*.
     """
-    old = [text for text in before if not (whole and text.startswith(NO_INTERVAL))]
+    old = [
+        text
+        for text in before
+        if not (whole and (text.startswith(NO_INTERVAL) or any(said in text for said in OF_CLASSES)))
+    ]
     new = [text for text in again if text != NEED_SCORES and (whole or not text.startswith(NO_INTERVAL))]
     return tuple(dict.fromkeys((*old, *new)))

@@ -115,7 +115,7 @@ def _names(subject: Subject, request: Request) -> tuple[str, ...] | None:
     """Return the caller's names; else the registered ones, if as many as *classes*; else *classes* as texts."""
     if request.class_names is not None:
         return check_class_names(request.class_names)
-    registered, classes = _good(subject.class_names), request.classes
+    registered, classes = usable(subject.class_names), request.classes
     if subject.class_names is not None and registered is None:  # registered when nothing was asked of them
         _log.warning(
             "the class names that %s was registered with are not used, since two are the same or one is blank: "
@@ -124,10 +124,11 @@ def _names(subject: Subject, request: Request) -> tuple[str, ...] | None:
         )
     if classes is None or not is_list(classes) or (registered is not None and len(registered) == len(classes)):
         return registered
-    return _good([str(value) for value in classes])
+    return usable([str(value) for value in classes])
 
 
-def _good(names: Sequence[str] | None) -> tuple[str, ...] | None:
+def usable(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return class names that were recorded; None where two are the same or one is blank."""
     try:
         return None if names is None else check_class_names(names)
     except BadInput:

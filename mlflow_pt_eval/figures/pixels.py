@@ -71,7 +71,9 @@ def _shades(low: Floats, high: Floats) -> Shades:
     if len(low) == len(MEAN) and _within(low, high, -MEAN / DEVIATION, (1 - MEAN) / DEVIATION):
         return Shades(-MEAN / DEVIATION, 1 / DEVIATION)
     varied = high > low
-    return Shades(np.where(varied, low, low - 0.5), np.where(varied, high - low, 1.0))  # constant ones: mid-grey
+    with np.errstate(over="ignore"):
+        span = np.where(varied, high - low, 1.0)
+    return Shades(np.where(varied, low, low - 0.5), span)  # constant ones: mid-grey
 
 
 def _within(low: Floats, high: Floats, least: Floats | float, most: Floats | float) -> bool:

@@ -28,6 +28,10 @@ from mlflow_pt_eval.metrics.thresholds import threshold_table
 from mlflow_pt_eval.names import Task
 from mlflow_pt_eval.wording import listed
 
+OF_CLASSES = (
+    "in no sample: ",
+    "in every sample: ",
+)  # are in what is said of classes that have no curve, or only one side
 NAMED = 5  # so many absent classes are named, the others counted
 
 
@@ -187,10 +191,10 @@ def _warnings(inputs: Inputs, support: Ints) -> tuple[str, ...]:
         left_out = "left out of the averages of ROC-AUC and average precision"
         if inputs.task == "binary":
             left_out = "ROC-AUC" + (" and average precision are" if absent[-1] else " is") + " undefined and left out"
-        said.append(f"{_listed(absent, inputs)} in no sample: {left_out}.")
+        said.append(f"{_listed(absent, inputs)} {OF_CLASSES[0]}{left_out}.")
     always = np.flatnonzero(support == inputs.n_samples)
     if len(always) and inputs.task != "binary":
-        said.append(f"{_listed(always, inputs)} in every sample: ROC-AUC is undefined there and left out.")
+        said.append(f"{_listed(always, inputs)} {OF_CLASSES[1]}ROC-AUC is undefined there and left out.")
     return tuple(said)
 
 

@@ -14,7 +14,7 @@ from mlflow_pt_eval.errors import BadInput, PtEvalError, first_line, with_kind
 from mlflow_pt_eval.predict.model import call, scores_in
 
 # What torch says of numbers in a format that a layer's weights are not in.
-_OTHER_FORMAT = re.compile(r"same dtype|scalar type|type .* should be the same")
+_OTHER_FORMAT = re.compile(r"same dtype|dtype mismatch|scalar type|type .* should be the same")
 _OTHER_SHAPE = "Guard failed"  # torch's word for inputs that a graph was not exported for
 _NO_MEMORY = re.compile(
     r"DefaultCPUAllocator: can't allocate memory|CUDA error: out of memory|\w+ backend out of memory"
@@ -29,13 +29,13 @@ _log = logging.getLogger("mlflow_pt_eval")
 class Forward:
     """Calls a model on batches; halves them for good when the memory does not suffice, which `notes` then says.
 
-    With *wide* it is given floating inputs as float64.
+    With *may_widen* it is given floating inputs as float64 once it has refused them as they are.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, *, wide: bool = False) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, *, may_widen: bool = False) -> None:
         self._model = model
         self._device = device
-        self._wide = wide
+        self._may_widen, self._wide = may_widen, False
         self._limit: int | None = None
         self._writes: bool | None = None  # whether the model changes its inputs in place; unknown before the first
         self.notes: list[str] = []
@@ -64,6 +64,10 @@ class Forward:
             raise
         except Exception as error:
             size = count(inputs)
+            if self._may_widen and not self._wide and _OTHER_FORMAT.search(first_line(error)):
+                self._wide = True
+                self._say(WIDENED)
+                return None
             if not _out_of_memory(error) or size == 1:
                 raise BadInput(self._failed(inputs, start, error)) from error
         # Here the exception is gone, and with it what it kept alive of the failed call.
@@ -93,10 +97,14 @@ class Forward:
         self._limit = max(1, size // 2)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        self.notes.append(f"out of memory with {size} samples at once: went on with {self._limit}")
-        _log.warning(self.notes[-1])
+        self._say(f"out of memory with {size} samples at once: went on with {self._limit}")
+
+    def _say(self, note: str) -> None:
+        self.notes.append(note)
+        _log.warning(note)
 
     def _failed(self, inputs: Inputs, start: int, error: Exception) -> str:
+        inputs = each(inputs, self._moved)
         shapes = ", ".join(f"{tuple(p.shape)} {str(p.dtype).removeprefix('torch.')}" for p in parts(inputs))
         return (
             f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}: "
@@ -122,7 +130,7 @@ class Forward:
         )
 
 
-def to_widen(data: Data, model: nn.Module) -> bool:
+def may_widen(data: Data, model: nn.Module) -> bool:
     """Say whether *data*'s inputs were arrays, and so became float32, and all of *model*'s weights are float64."""
     if not isinstance(data, Arrays) or not data.of_arrays:
         return False

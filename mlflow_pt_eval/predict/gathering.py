@@ -18,7 +18,7 @@ from mlflow_pt_eval.data.digest import Digest
 from mlflow_pt_eval.data.labels import Labels, check_range
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.names import Outputs, Task
-from mlflow_pt_eval.predict.forward import WIDENED, Forward, to_widen
+from mlflow_pt_eval.predict.forward import Forward, may_widen
 from mlflow_pt_eval.predict.loss import AverageLoss, Criterion, average_of_some, fitting
 from mlflow_pt_eval.predict.outputs import NotFinite, Scores
 from mlflow_pt_eval.predict.predictions import Predictions
@@ -67,9 +67,7 @@ class Gathered:
 
     def read(self, model: nn.Module, hasher: Digest | None, done: Callable[[int], object]) -> None:
         """Send every batch of the data through *model*; *done* is told how many samples each has."""
-        if wide := to_widen(self._data, model):
-            self._say(WIDENED)
-        forward = Forward(model, self._device, wide=wide)
+        forward = Forward(model, self._device, may_widen=may_widen(self._data, model))
         start, streamed = self._data.offset, isinstance(self._data, Stream)
         with self._looking_at_inputs():
             for batch in self._data.batches(targets=self._loss is not None):

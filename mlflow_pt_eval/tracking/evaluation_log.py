@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import numpy.typing as npt
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 
 from mlflow_pt_eval.errors import BadInput, Interrupted, NotFound
 from mlflow_pt_eval.metrics import Evaluation
@@ -185,9 +185,9 @@ def _metrics(evaluation: Evaluation, model_id: str | None) -> list[Metric]:
 
 def _open(store: Store, choice: RunChoice, training_run_id: str | None) -> OpenRun:
     experiment, name, tags = choice.experiment_name, choice.run_name, {TAG_KIND: KIND_EVALUATION}
-    run_id = choice.run_id or given_run_id()
+    run_id = given_run_id() if choice.run_id is None else choice.run_id
     given = None if run_id is None else get_run(store, run_id)
-    if given is not None and _failed(given.data.tags):
+    if given is not None and _failed(store, given):
         store.client.delete_tag(given.info.run_id, TAG_ERROR)
         return adopt(store, given, tags)
     if given is None or choice.run_id is None:
@@ -203,9 +203,11 @@ def _open(store: Store, choice: RunChoice, training_run_id: str | None) -> OpenR
     return adopt(store, given, tags)
 
 
-def _failed(tags: Mapping[str, str]) -> bool:
-    """Say whether a run holds an evaluation that failed, and nothing else."""
-    return tags.get(TAG_KIND) == KIND_EVALUATION and TAG_ERROR in tags and TAG_EVALUATED not in tags
+def _failed(store: Store, run: Run) -> bool:
+    """Say whether a run, which its owner still has open, holds an evaluation that failed, and nothing else."""
+    tags, empty = run.data.tags, not run.data.metrics and not (run.inputs and run.inputs.dataset_inputs)
+    ours = tags.get(TAG_KIND) == KIND_EVALUATION and TAG_ERROR in tags and run.info.status == "RUNNING"
+    return ours and empty and not store.client.list_artifacts(run.info.run_id)
 
 
 def _present_run(store: Store, run_id: str | None) -> str | None:

@@ -138,6 +138,8 @@ def ratio(times: Times, one: str, *others: str) -> str:
 def compare(samples: int, classes: int, options: argparse.Namespace) -> None:
     """Run one case and print its line."""
     jobs = contenders(samples, classes, options)
+    for job in jobs.values():
+        job()  # what only the first call costs, such as imports
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
     for _ in range(options.rounds):
         for name, job in jobs.items():

@@ -43,12 +43,13 @@ class RowPass:
 def row_pass(inputs: Inputs, *, threads: int) -> RowPass:
     """Look at every score once, block by block; BadInput if one is no probability or a row does not sum to 1."""
     predictions = np.empty(inputs.n_samples, np.uint16 if inputs.n_classes <= 1 << 16 else np.int32)
+    held = inputs.n_classes * (2 if inputs.n_classes <= NARROW else 1)  # numbers of a row: few columns are copied
 
     def job(block: tuple[int, int]) -> Sums | None:
         part = slice(*block)
         return _block(inputs.scores[part], inputs.labels[part], predictions[part])
 
-    sums = [part for part in run(job, row_blocks(*inputs.scores.shape), threads) if part is not None]
+    sums = [part for part in run(job, row_blocks(inputs.n_samples, held), threads) if part is not None]
     if sum(int(part.bins.sum()) for part in sums) < inputs.n_samples:
         refuse_scores(inputs.scores, rows_sum_to_one=True)
     calibration = calibration_bins(

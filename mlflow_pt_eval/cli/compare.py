@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import Parser, name_list, optional
+from mlflow_pt_eval.cli.params import Parser, add_reading_options, optional
 from mlflow_pt_eval.names import REPORT_HTML
 
 if TYPE_CHECKING:
@@ -27,19 +27,7 @@ def add_parsers(verbs: Any, common: Parser) -> None:
     add("name", metavar="NAME", help="the registered model, or model URIs in the place of versions")
     add("versions", metavar="VERSION", nargs="*", help="versions or aliases (all versions)")
     add("--data", metavar="SPEC", type=optional(str), help="evaluate what has no evaluation yet on this data")
-    add("--target", metavar="COLUMN", type=optional(str), help="the label's column in a .csv or .parquet file")
-    add(
-        "--class-names",
-        type=optional(name_list),
-        metavar="A,B,…",
-        help="names of the classes, in the order of their numbers",
-    )
-    add(
-        "--classes",
-        type=optional(name_list),
-        metavar="A,B,…",
-        help="the labels that the data has for them, if those are neither 0, 1, … nor the names",
-    )
+    add_reading_options(parser)
     add(
         "--baseline",
         type=optional(str),

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from mlflow_pt_eval.cli.output import print_json, print_table
-from mlflow_pt_eval.cli.params import Parser, name_list, optional, positive_int
+from mlflow_pt_eval.cli.params import Parser, add_reading_options, optional, positive_int
 
 # What says how to predict, which stored predictions are long past.
 _OF_A_MODEL = (
@@ -30,22 +30,10 @@ def add_parsers(verbs: Any, common: Parser) -> None:
         help="models:/NAME/3, models:/NAME@ALIAS, runs:/…, a folder",
     )
     add("--data", metavar="SPEC", default="", help="package.module:callable, or a .npz, .csv or .parquet file")
-    add("--target", metavar="COLUMN", type=optional(str), help="the label's column in a .csv or .parquet file")
+    add_reading_options(parser)
     add("--split", default="test", help="the name of the data, in front of each metric (test)")
     add("--batch-size", type=positive_int, default=256, help="examples in a batch (256)")
     add("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
-    add(
-        "--class-names",
-        type=optional(name_list),
-        metavar="A,B,…",
-        help="names of the classes, in the order of their numbers",
-    )
-    add(
-        "--classes",
-        type=optional(name_list),
-        metavar="A,B,…",
-        help="the labels that the data has for them, if those are neither 0, 1, … nor the names",
-    )
     add("--task", choices=("auto", "binary", "multiclass", "multilabel"), default="auto")
     add("--outputs", choices=("auto", "logits", "probabilities"), default="auto", help="what the model returns")
     add(

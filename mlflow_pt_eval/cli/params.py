@@ -132,6 +132,24 @@ def name_list(text: str) -> list[str]:
     return [name.strip() for name in text.split(",")]
 
 
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the labels of `--data SPEC` are read."""
+    add = parser.add_argument
+    add("--target", metavar="COLUMN", type=optional(str), help="the label's column in a .csv or .parquet file")
+    add(
+        "--class-names",
+        type=optional(name_list),
+        metavar="A,B,…",
+        help="names of the classes, in the order of their numbers",
+    )
+    add(
+        "--classes",
+        type=optional(name_list),
+        metavar="A,B,…",
+        help="the labels that the data has for them, if those are neither 0, 1, … nor the names",
+    )
+
+
 class _Formatter(argparse.HelpFormatter):
     """Leave an example on one line: what is wrapped inside a word cannot be copied."""
 

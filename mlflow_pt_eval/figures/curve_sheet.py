@@ -57,8 +57,7 @@ class Sheet:
     def point(self, x: float, y: float, label: str, **look: Any) -> None:
         """Mark a point and give it an entry in the legend."""
         edge: Look = {"markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1, "linestyle": "none"}
-        whole: Look = {"clip_on": False}  # in a corner the frame would cut a mark
-        self.marks.append((x, y, {"zorder": 5, **edge, **whole, **look}))
+        self.marks.append((x, y, {"zorder": 5, "clip_on": False, **edge, **look}))  # whole also at the frame
         draw_mark(self.ax, *self.marks[-1])
         self.entries.append((Line2D([], [], **self.marks[-1][-1]), label))
 

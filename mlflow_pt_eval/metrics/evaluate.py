@@ -31,7 +31,7 @@ from mlflow_pt_eval.wording import listed
 OF_CLASSES = (
     "in no sample: ",
     "in every sample: ",
-)  # are in what is said of classes that have no curve, or only one side
+)  # what is said of absent classes, and of lone ones, has one of these
 NAMED = 5  # so many absent classes are named, the others counted
 
 

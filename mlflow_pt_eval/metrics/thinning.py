@@ -57,15 +57,12 @@ def entries(path: Path, positives: Ints, negatives: Ints, grid: int) -> Ints:
     Every other point lies less than a cell's side from one of these, in both axes: 1 / *grid*, and less towards the
     upper left corner, where the curves of a good model are.
     """
-    keep = path.short(grid) | path.edges()
-    if not keep.all():
-        near_0 = grid_lines(grid)
-        for row in np.flatnonzero(np.diff(path.bounds) > 2 * grid).tolist():
-            last = path.bounds[row + 1] - 1
-            one = path.row(row)
-            for counts, marks in ((one.fp, near_0 * negatives[row]), (one.tp, (1 - near_0[::-1]) * positives[row])):
-                # Whole numbers, or the counts would be converted for each search.
-                keep[last - crossings(counts[::-1], np.ceil(marks).astype(np.int64))] = True
+    keep, near_0 = path.short(grid) | path.edges(), grid_lines(grid)
+    for row in np.flatnonzero(np.diff(path.bounds) > 2 * grid).tolist():
+        one, last = path.row(row), path.bounds[row + 1] - 1
+        for counts, marks in ((one.fp, near_0 * negatives[row]), (one.tp, (1 - near_0[::-1]) * positives[row])):
+            # Whole numbers, or the counts would be converted for each search.
+            keep[last - crossings(counts[::-1], np.ceil(marks).astype(np.int64))] = True
     return np.flatnonzero(keep)
 
 

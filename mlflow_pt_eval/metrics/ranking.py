@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.metrics import curves
 from mlflow_pt_eval.metrics.blocks import cut, run, share_out
-from mlflow_pt_eval.metrics.groups import LONG, Groups, Ints, Rows, rows_of, walk
+from mlflow_pt_eval.metrics.groups import LONG, SLICE, Groups, Ints, Rows, rows_of, walk
 from mlflow_pt_eval.metrics.keys import Keys
 from mlflow_pt_eval.metrics.result import Floats, PrecisionRecallCurve, RocCurve
 from mlflow_pt_eval.metrics.sifting import arrange
@@ -57,7 +57,10 @@ def rank(
     blocks = share_out(len(positives), max(1, min(WIDE, -(-len(positives) // (2 * threads)))))
 
     def job(block: tuple[int, int]) -> list[Ranking]:
-        return _rank_block(make(*block), positives[slice(*block)], grid, sort=sort)
+        keys = make(*block)
+        # NumPy's cost for each call asks for many rows at once, the memory for no more than a part of them all.
+        at_once = min(LONG, max(SLICE, keys.shape[1] * len(positives) // 4))
+        return _rank_block(keys, positives[slice(*block)], grid, at_once, sort=sort)
 
     parts = [part for found in run(job, blocks, threads) for part in found]
     auc = np.concatenate([part.auc for part in parts])
@@ -71,10 +74,10 @@ def rank(
     )
 
 
-def _rank_block(keys: Keys, positives: Ints, grid: int | None, *, sort: bool) -> list[Ranking]:
-    """Rank the classes of a block, as many at once as are small together."""
+def _rank_block(keys: Keys, positives: Ints, grid: int | None, at_once: int, *, sort: bool) -> list[Ranking]:
+    """Rank the classes of a block, as many together as have *at_once* keys."""
     found = []
-    for low, high in cut(len(keys), max(1, LONG // keys.shape[1])):
+    for low, high in cut(len(keys), max(1, at_once // keys.shape[1])):
         part, ups = keys[low:high], positives[low:high]
         if sort:
             part.sort(axis=1)

@@ -78,10 +78,9 @@ class Forward:
         moved = each(inputs, self._moved)
         if self._writes is not False:
             moved = each(moved, torch.clone)
-        tensors = parts(moved)
-        before = _versions(tensors)
+        before = _writes_to(moved)
         output = call(self._model, moved)
-        if self._writes is not True and _versions(tensors) != before:
+        if self._writes is not True and _writes_to(moved) != before:
             if self._writes is False and self._device.type == "cpu":
                 raise BadInput("the model changed a later batch of its inputs in place: your data is changed too.")
             self._writes = True
@@ -142,9 +141,11 @@ def _cut(inputs: Inputs, rows: slice) -> Inputs:
     return each(inputs, lambda part: part[rows])
 
 
-def _versions(tensors: list[torch.Tensor]) -> list[int]:
-    # torch counts the writes to a tensor and all its views together; an inference tensor cannot be written to here.
-    return [0 if tensor.is_inference() else tensor._version for tensor in tensors]
+def _writes_to(inputs: Inputs) -> int:
+    """Return how often *inputs* have been written to, which torch counts for a tensor and all its views together."""
+    if isinstance(inputs, torch.Tensor):  # nearly always, and batches are many
+        return 0 if inputs.is_inference() else inputs._version  # an inference tensor cannot be written to here
+    return sum(_writes_to(part) for part in parts(inputs))
 
 
 def _out_of_memory(error: BaseException | None) -> bool:

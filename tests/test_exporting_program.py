@@ -33,6 +33,19 @@ def test_several_inputs_share_the_batch() -> None:
     assert torch.equal(keywords(words=words, image=a)["logits"], want)
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 13])
+def test_len_of_the_batch_does_not_fix_it(size: int) -> None:
+    """Python's own functions of the batch are part of many a forward."""
+
+    class Counts(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.reshape(len(x), 4) + torch.ones(len(x), 1)
+
+    graph = export_program(Counts(), read_example(torch.randn(2, 4), Counts())).module()
+    x = torch.randn(size, 4)
+    assert torch.equal(graph(x), Counts()(x))
+
+
 def test_control_flow_on_data_is_refused_with_its_line(capfd: pytest.CaptureFixture[str]) -> None:
     """The reason is one line, and names the user's own line of code; nothing else is printed."""
     frozen = frozen_copy(Stubborn())

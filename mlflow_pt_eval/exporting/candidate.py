@@ -64,6 +64,13 @@ class Candidate:
             factory=None if reason is None else self.factory,
         )
 
+    def check(self) -> None:
+        """Raise what `write` would raise of the model, without a file."""
+        try:
+            export_program(self.model, self.example)
+        except ExportRefused as error:
+            self._check_factory(str(error))
+
     def _check_factory(self, reason: str) -> None:
         if self.factory is None:
             raise RegistrationFailed(

@@ -32,15 +32,22 @@ def export_program(model: nn.Module, example: Example) -> torch.export.ExportedP
     *example* has at least two samples. Errors: ExportRefused with a short reason, for instance for control flow that
     depends on the data, or a batch size that the model's code fixes.
     """
+    try:
+        return _exported(model, example, strict=False)
+    except Exception as error:  # torch raises dozens of types here, several of them private
+        # Read from the bytecode, Python's own functions stay free of the batch size, too: `len(x)`, `range(len(x))`.
+        with contextlib.suppress(Exception):
+            return _exported(model, example, strict=True)
+        raise ExportRefused(short_reason(error)) from error
+
+
+def _exported(model: nn.Module, example: Example, *, strict: bool) -> torch.export.ExportedProgram:
     shapes = torch.export.ShapesCollection()
     for name in example.batched():
         shapes[example.tensors[name]] = {0: torch.export.Dim.DYNAMIC}
-    try:
-        with quiet_torch():
-            free = shapes.dynamic_shapes(model, example.args, example.kwargs)
-            return torch.export.export(model, example.args, example.kwargs, dynamic_shapes=free)
-    except Exception as error:  # torch raises dozens of types here, several of them private
-        raise ExportRefused(short_reason(error)) from error
+    with quiet_torch():
+        free = shapes.dynamic_shapes(model, example.args, example.kwargs)
+        return torch.export.export(model, example.args, example.kwargs, dynamic_shapes=free, strict=strict)
 
 
 def save_program(program: torch.export.ExportedProgram, path: Path) -> None:

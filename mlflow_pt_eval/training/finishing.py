@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.distributed import Ranks
-from mlflow_pt_eval.errors import Interrupted, RankFailed, with_kind
+from mlflow_pt_eval.errors import Interrupted, RankFailed, RegistrationFailed, with_kind
 from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.registration import register
@@ -157,7 +157,9 @@ def _say_where_it_goes_on(session: Session, ending: Ending) -> None:
         return
     run_id, newest = session.recorder.run_id, session.recorder.newest
     cause = ending.signal_name or type(ending.error).__name__
-    if newest is None:
+    if isinstance(ending.error, RegistrationFailed):
+        _log.warning("the run %s is trained: register_best(%r, …) registers its best epoch afterwards", run_id, run_id)
+    elif newest is None:
         _log.warning("the run %s was ended by %s before its first checkpoint", run_id, cause)
     else:
         _log.warning("the run %s was ended by %s; resume=%s goes on from %s", run_id, cause, run_id, newest)

@@ -22,6 +22,7 @@ from mlflow_pt_eval.training.batches import Skip
 from mlflow_pt_eval.training.callbacks import Plan
 from mlflow_pt_eval.training.ending import Ending, ending_of, leave, leaving
 from mlflow_pt_eval.training.finishing import among, end_clean, end_early
+from mlflow_pt_eval.training.foresight import foresee
 from mlflow_pt_eval.training.opening import AUTO, Opening, Wanted, open_training
 from mlflow_pt_eval.training.orphan import is_launched
 from mlflow_pt_eval.training.progress import counted, number
@@ -123,6 +124,7 @@ class TrainingRun:
                 session.watch.echo_seconds = _ECHO_SECONDS
             session.rehearsal = overrides.current()
             take_up(session, self._opening)
+            foresee(session)
             stack.enter_context(in_training(self.run_id))
             self._stack = stack.pop_all()
         try:

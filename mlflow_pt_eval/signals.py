@@ -182,6 +182,34 @@ def ending_truly() -> Iterator[None]:
             signal.raise_signal(signum)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Keep SIGINT or SIGTERM until the block is done, which would be worse cut in two; a second one ends it at once.
+
+    They go to whoever handles them outside the block. Main thread only, and for short blocks.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    came: list[int] = []
+
+    def handler(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        if len(came) > 1:
+            handlers.put_back()
+            signal.raise_signal(signum)
+
+    alone = (signal.SIG_IGN, None)
+    handlers = OwnHandlers(handler, [s for s in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(s) not in alone])
+    try:
+        yield
+    finally:
+        handlers.put_back()
+        if len(came) == 1:
+            signal.raise_signal(came[0])
+
+
 def _forget() -> None:
     global _current
     _current = None

@@ -22,10 +22,10 @@ DIGEST = "d" * 32
 EXPERIMENT = "promotion tests"
 
 
-def add_version(store: Store, name: str, seed: int = 0) -> int:
+def add_version(store: Store, name: str, seed: int = 0, class_names: list[str] | None = None) -> int:
     """Register a small model that loads, without the fresh process that proves it."""
     torch.manual_seed(seed)
-    candidate = take_candidate(nn.Linear(4, 3), input_example=torch.zeros(2, 4))
+    candidate = take_candidate(nn.Linear(4, 3), input_example=torch.zeros(2, 4), class_names=class_names)
     published = publish(
         store, candidate, name=name, experiment_id=store.experiment_id(EXPERIMENT), check=lambda folder: None
     )

@@ -327,6 +327,17 @@ def test_with_data_missing_evaluations_are_made_and_existing_ones_used(store, na
     assert again.frame().equals(first.frame())
 
 
+def test_labels_that_are_other_numbers_to_another_version_are_refused(store, name):
+    """Text is looked up by each version's own names; numbers are the same whatever the outputs are called."""
+    add_version(store, name, 1, ["a", "b", "c"])
+    add_version(store, name, 2, ["b", "a", "c"])
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    with pytest.raises(BadInput, match=f"models:/{name}/2 was registered with other class names than models:/{name}/1"):
+        compare(name, (x, np.array(["a", "b", "c"])[LABELS]))
+    assert not mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert compare(name, (x, LABELS), log=False).frame()["version"].tolist() == [1, 2]
+
+
 def test_data_that_can_be_read_only_once_are_refused(store, name):
     """They are read for the digest, and again for each version."""
     add_version(store, name)

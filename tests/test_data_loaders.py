@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.data import (
     BatchSampler,
+    ConcatDataset,
     DataLoader,
     Dataset,
     IterableDataset,
@@ -180,7 +181,15 @@ class Folder(Items):
         vars(self).update(attributes)
 
 
-@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: DataLoader(d, 7), lambda d: Subset(d, range(9))])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda d: d,
+        lambda d: DataLoader(d, 7),
+        lambda d: Subset(d, range(9)),
+        lambda d: ConcatDataset([Items(), Subset(ConcatDataset([d, d]), range(9))]),
+    ],
+)
 def test_names_of_other_labels_of_the_data_set_are_refused(wrap):
     """A folder without one class numbers the others anew, and each would be taken for another class."""
     with pytest.raises(BadInput, match=r"'c' is output 2 by .* label 1 by .*: give classes=\[0, -1, 1\]"):
@@ -188,6 +197,17 @@ def test_names_of_other_labels_of_the_data_set_are_refused(wrap):
     load_data(wrap(Folder(["a", "c", "d"])), classes=[0, -1, 1, 2], class_names=["a", "b", "c", "d"])
     with pytest.raises(BadInput, match=r"'b' is output 0 by .* label 1 by .*: give classes=\[1, 0\]"):
         load_data(wrap(Folder(["a", "b"])), class_names=["b", "a"])
+
+
+def test_names_of_other_labels_are_refused_of_a_spec_too(tmp_path, monkeypatch):
+    """On the command line there is nothing else."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "foldered.py").write_text(
+        "import torch\nclass Folder(torch.utils.data.Dataset):\n    classes = ['b', 'a']\n"
+        "    def __len__(self): return 2\n    def __getitem__(self, i): return torch.zeros(4), i\n"
+    )
+    with pytest.raises(BadInput, match=r"'a' is output 0 by .* label 1 by .*: give classes=\[1, 0\]"):
+        load_data("foldered:Folder", class_names=["a", "b"])
 
 
 @pytest.mark.parametrize(

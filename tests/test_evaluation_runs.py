@@ -84,6 +84,8 @@ def test_the_command_says_which_run_it_was(store: Store, capsys: pytest.CaptureF
 def test_after_a_mistake_the_same_run_is_used(active: bool, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds nothing but the reason of the first attempt; what holds an evaluation gets a child."""
     run_id = store.client.create_run(store.experiment_id(None)).info.run_id
+    store.client.log_metric(run_id, "train_loss", 1.0)  # what the caller has there is no evaluation
+    store.client.log_text(run_id, "mine", "notes.txt")
     if active:
         monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     given = None if active else run_id

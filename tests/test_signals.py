@@ -24,6 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 import mlflow_pt_eval as mpe
 from mlflow_pt_eval import signals
 from mlflow_pt_eval.errors import Interrupted
+from mlflow_pt_eval.tracking.evaluation_log import RunChoice, evaluation_run
+from mlflow_pt_eval.tracking.recording import recording
+from mlflow_pt_eval.tracking.store import connect
 
 SCRIPT = """
 import sys, time, pathlib
@@ -358,3 +361,46 @@ def test_a_programs_own_handler_of_sigterm_stays():
     finally:
         signal.signal(signal.SIGTERM, before)
     assert came == [signal.SIGTERM]
+
+
+def test_what_must_not_be_cut_in_two_is_done_first_unless_asked_twice():
+    """One Ctrl-C waits for the end of the block, a second one does not."""
+    done = []
+
+    def interrupted(times: int) -> None:
+        with signals.held():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            done.append(times)
+
+    for times in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(times)
+    assert done == [1]
+    with pytest.raises(KeyboardInterrupt):  # the handler before is back
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "comparison"])
+def test_a_run_that_a_signal_meets_at_its_birth_is_killed(monkeypatch, kind):
+    """Between its creation and the work on it there is no gap, nor in what marks it."""
+    make, end = mlflow.MlflowClient.create_run, mlflow.MlflowClient.set_terminated
+
+    def signalled(call):
+        def wrapped(*args, **kwargs):
+            signal.raise_signal(signal.SIGINT)
+            return call(*args, **kwargs)
+
+        return wrapped
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", signalled(make))
+    monkeypatch.setattr(mlflow.MlflowClient, "set_terminated", signalled(end))
+    store = connect()
+    opened = (
+        evaluation_run(store, RunChoice())
+        if kind == "evaluation"
+        else recording(store, kind=kind, run_name="a", tags={})
+    )
+    with pytest.raises(KeyboardInterrupt), opened:
+        pytest.fail("the work began")
+    assert the_run().info.status == "KILLED"

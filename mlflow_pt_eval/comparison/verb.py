@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import Any
@@ -58,6 +58,8 @@ def compare(
             return _digest(data, target, class_names if named else _recorded_names(store, first), classes)
 
         choice = choose(store, name_or_uris, baseline, split, None if data is None else wanted)
+        if data is not None and class_names is None and classes is None:
+            _need_one_reading(store, choice, lambda recorded_names: _digest(data, target, recorded_names, None))
         with ExitStack() as stack:
             run_id = stack.enter_context(_recording(store, choice)) if log else None
 
@@ -77,6 +79,22 @@ def _recorded_names(store: Store, info: VersionInfo) -> tuple[str, ...] | None:
     with suppress(NotFound):
         return usable(recorded(store, info.uri).class_names)
     return None
+
+
+def _need_one_reading(store: Store, choice: Choice, read: Callable[[tuple[str, ...] | None], str]) -> None:
+    """Refuse versions to which the data would be others: labels that are text are looked up by each one's names."""
+    first = choice.infos[0]
+    digests = {_recorded_names(store, first): choice.digest}
+    for info, run in choice.evaluated:
+        if run is not None:
+            continue
+        if (recorded_names := _recorded_names(store, info)) not in digests:
+            digests[recorded_names] = read(recorded_names)
+        if digests[recorded_names] != choice.digest:
+            raise BadInput(
+                f"{info.uri} was registered with other class names than {first.uri}, or in another order: the data's "
+                "labels are looked up by them and would be other numbers. Compare versions whose names agree."
+            )
 
 
 def _digest(

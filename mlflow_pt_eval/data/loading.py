@@ -57,11 +57,11 @@ def load_data(
     Errors: BadInput and its kinds, in one line each.
     """
     batch_size, index = _checked_size(batch_size), _index(classes, class_names)
-    if classes is None and class_names is not None:
-        check_own_classes(source, check_class_names(class_names))
     if isinstance(source, str | Path):
         name = name or (Path(source).stem if Path(source).is_file() else str(source))
         source = load_spec(str(source), target=target)
+    if classes is None and class_names is not None:
+        check_own_classes(source, check_class_names(class_names))
     if target is not None and not isinstance(source, pd.DataFrame):
         raise BadInput(f"target={target!r} names a table's column, but the data is a {type(source).__name__}.")
     if isinstance(source, pd.DataFrame):

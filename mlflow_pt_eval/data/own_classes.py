@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from mlflow_pt_eval.class_names import is_list
 from mlflow_pt_eval.errors import BadInput
@@ -18,9 +18,14 @@ def check_own_classes(source: Any, names: Sequence[str]) -> None:
 
     A folder of images without one class, say, numbers those behind it otherwise than the training's did.
     """
-    own, outputs = _own_classes(source), list(names)
-    if own is None or outputs == [str(place) for place in range(len(outputs))]:  # names that only count
+    outputs = list(names)
+    if outputs == [str(place) for place in range(len(outputs))]:  # names that only count
         return
+    for own in _own_classes(source.dataset if isinstance(source, DataLoader) else source):
+        _check(own, outputs)
+
+
+def _check(own: list[str], outputs: list[str]) -> None:
     labels = {name: label for label, name in enumerate(own)}
     wrong = [name for output, name in enumerate(outputs) if labels.get(name, output) != output]
     if not wrong:
@@ -34,11 +39,14 @@ def check_own_classes(source: Any, names: Sequence[str]) -> None:
     )
 
 
-def _own_classes(source: Any) -> list[str] | None:
-    dataset = source.dataset if isinstance(source, DataLoader) else source
+def _own_classes(dataset: Any) -> Iterator[list[str]]:
+    """Yield the `classes` of a data set, or of all that it is put together of."""
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
+    if isinstance(dataset, ConcatDataset):
+        for part in dataset.datasets:
+            yield from _own_classes(part)
     own: Any = getattr(dataset, "classes", None)
     # What a target_transform makes of the labels is not known.
-    named = is_list(own) and getattr(dataset, "target_transform", None) is None
-    return [str(name) for name in own] if named else None
+    if is_list(own) and getattr(dataset, "target_transform", None) is None:
+        yield [str(name) for name in own]

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -16,9 +17,18 @@ from mlflow.entities import Metric, Run
 from mlflow_pt_eval.errors import BadInput, Interrupted, NotFound
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.names import (
+    CALIBRATION_PNG,
+    CONFUSION_NORMALIZED_PNG,
+    CONFUSION_PNG,
     EVALUATION_JSON,
     KIND_EVALUATION,
+    MISTAKES_CSV,
+    MISTAKES_PNG,
+    PER_CLASS_CSV,
+    PRECISION_RECALL_PNG,
     PREDICTIONS_PARQUET,
+    REPORT_HTML,
+    ROC_PNG,
     TAG_CRITERION,
     TAG_DATASET_DIGEST,
     TAG_ERROR,
@@ -30,16 +40,13 @@ from mlflow_pt_eval.names import (
     TAG_TEST_ACCURACY,
 )
 from mlflow_pt_eval.redaction import redact
-from mlflow_pt_eval.signals import ending_truly
+from mlflow_pt_eval.signals import ending_truly, held
 from mlflow_pt_eval.tracking.datasets import dataset_name, log_inputs
 from mlflow_pt_eval.tracking.registry import tag_version
 from mlflow_pt_eval.tracking.runs import (
     OpenRun,
-    adopt,
-    create_run,
     finish,
     get_run,
-    given_run_id,
     open_run,
     open_training_run,
     set_tags,
@@ -47,6 +54,21 @@ from mlflow_pt_eval.tracking.runs import (
 from mlflow_pt_eval.tracking.store import Store, reaching
 
 _log = logging.getLogger("mlflow_pt_eval")
+_FILES = frozenset(  # any of which an evaluation has written first
+    {
+        CALIBRATION_PNG,
+        CONFUSION_NORMALIZED_PNG,
+        CONFUSION_PNG,
+        EVALUATION_JSON,
+        MISTAKES_CSV,
+        MISTAKES_PNG,
+        PER_CLASS_CSV,
+        PRECISION_RECALL_PNG,
+        PREDICTIONS_PARQUET,
+        REPORT_HTML,
+        ROC_PNG,
+    }
+)
 _TEST = "test"  # the split whose result the registry page shows
 
 
@@ -70,15 +92,26 @@ def evaluation_run(store: Store, choice: RunChoice, *, training_run_id: str | No
     *training_run_id*, or the training that is open in this process, is its parent where no other is, if that run is
     still there.
     """
+    run: OpenRun | None = None
     with ending_truly():
-        with reaching(store, "the evaluation was not begun"):
-            run = _open(store, choice, _present_run(store, training_run_id or open_training_run()))
         try:
+            with held(), reaching(store, "the evaluation was not begun"):
+                run = open_run(
+                    store,
+                    kind=KIND_EVALUATION,
+                    experiment_name=choice.experiment_name,
+                    run_name=choice.run_name,
+                    run_id=choice.run_id,
+                    fallback_parent=_present_run(store, training_run_id or open_training_run()),
+                    is_free=partial(_holds_nothing, store),
+                )
             yield run
         except BaseException as error:
-            _fail(run, error)
+            if run is not None:
+                with held():
+                    _fail(run, error)
             raise
-        with reaching(store, f"the evaluation run {run.run_id} was not ended"):
+        with held(), reaching(store, f"the evaluation run {run.run_id} was not ended"):
             finish(run, "FINISHED")
 
 
@@ -183,31 +216,12 @@ def _metrics(evaluation: Evaluation, model_id: str | None) -> list[Metric]:
     ]
 
 
-def _open(store: Store, choice: RunChoice, training_run_id: str | None) -> OpenRun:
-    experiment, name, tags = choice.experiment_name, choice.run_name, {TAG_KIND: KIND_EVALUATION}
-    run_id = given_run_id() if choice.run_id is None else choice.run_id
-    given = None if run_id is None else get_run(store, run_id)
-    if given is not None and _failed(store, given):
-        store.client.delete_tag(given.info.run_id, TAG_ERROR)
-        return adopt(store, given, tags)
-    if given is None or choice.run_id is None:
-        return open_run(
-            store,
-            kind=KIND_EVALUATION,
-            experiment_name=experiment,
-            run_name=name,
-            fallback_parent=training_run_id,
-        )
-    if TAG_KIND in given.data.tags:
-        return create_run(store, tags, experiment, name, choice.run_id)
-    return adopt(store, given, tags)
-
-
-def _failed(store: Store, run: Run) -> bool:
-    """Say whether a run, which its owner still has open, holds an evaluation that failed, and nothing else."""
-    tags, empty = run.data.tags, not run.data.metrics and not (run.inputs and run.inputs.dataset_inputs)
-    ours = tags.get(TAG_KIND) == KIND_EVALUATION and TAG_ERROR in tags and run.info.status == "RUNNING"
-    return ours and empty and not store.client.list_artifacts(run.info.run_id)
+def _holds_nothing(store: Store, run: Run) -> bool:
+    """Say whether an evaluation in a run failed, which its owner still has open, before any of it was written."""
+    tags = run.data.tags
+    if TAG_ERROR not in tags or TAG_EVALUATED in tags or run.info.status != "RUNNING":
+        return False
+    return _FILES.isdisjoint(entry.path for entry in store.client.list_artifacts(run.info.run_id))
 
 
 def _present_run(store: Store, run_id: str | None) -> str | None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from mlflow_pt_eval.errors import Interrupted, NotFound
-from mlflow_pt_eval.signals import ending_truly
-from mlflow_pt_eval.tracking.runs import finish, get_run, open_run
+from mlflow_pt_eval.signals import ending_truly, held
+from mlflow_pt_eval.tracking.runs import OpenRun, finish, get_run, open_run
 from mlflow_pt_eval.tracking.store import Store
 
 
@@ -20,17 +20,20 @@ def recording(
     Its status after the block: FINISHED, KILLED where a signal ended the block, FAILED for any other exception; the
     status of a run that the caller has put us in stays the caller's.
     """
+    run: OpenRun | None = None
     with ending_truly():
-        run = open_run(store, kind=kind, experiment_name=_experiment_of(store, beside), run_name=run_name, tags=tags)
         try:
+            with held():
+                experiment = _experiment_of(store, beside)
+                run = open_run(store, kind=kind, experiment_name=experiment, run_name=run_name, tags=tags)
             yield run.run_id
-        except (KeyboardInterrupt, Interrupted):
-            finish(run, "KILLED")
+        except BaseException as error:
+            if run is not None:
+                with held():
+                    finish(run, "KILLED" if isinstance(error, KeyboardInterrupt | Interrupted) else "FAILED")
             raise
-        except BaseException:
-            finish(run, "FAILED")
-            raise
-        finish(run, "FINISHED")
+        with held():
+            finish(run, "FINISHED")
 
 
 def _experiment_of(store: Store, run_id: str | None) -> str | None:

@@ -8,7 +8,7 @@ import platform
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking.context.registry import resolve_tags
 
 from mlflow_pt_eval.errors import BadInput, NotFound
-from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_KIND
+from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_ERROR, TAG_KIND
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.tracking.store import Store, reaching
 
@@ -83,20 +83,25 @@ def open_run(
     experiment_name: str | None = None,
     run_name: str | None = None,
     tags: Mapping[str, str] | None = None,
+    run_id: str | None = None,
     parent_run_id: str | None = None,
     fallback_parent: str | None = None,
+    is_free: Callable[[MlflowRun], bool] = lambda run: False,
 ) -> OpenRun:
     """Open the run that a piece of work of this *kind* writes to.
 
-    A run that the caller has put us in is used, unless it already has a kind: then a child is opened under it.
-    Otherwise a new run is made, under *parent_run_id*, or under *fallback_parent* where no other parent is.
+    The run *run_id*, or the one that the caller has put us in, is used, unless it already has a kind: then a child is
+    opened under it; but one of this kind may be used again where *is_free* says so. Otherwise a new run is made, under
+    *parent_run_id*, or under *fallback_parent* where no other parent is.
     """
-    given = given_run_id()
+    given = given_run_id() if run_id is None else run_id
     all_tags = {**(tags or {}), TAG_KIND: kind}
     if given is not None and parent_run_id is None:
         run = get_run(store, given)
-        if TAG_KIND not in run.data.tags:
-            if fallback_parent not in (None, given) and MLFLOW_PARENT_RUN_ID not in run.data.tags:
+        if TAG_KIND not in run.data.tags or (run.data.tags[TAG_KIND] == kind and is_free(run)):
+            if TAG_ERROR in run.data.tags:
+                store.client.delete_tag(given, TAG_ERROR)  # of an earlier attempt
+            if run_id is None and fallback_parent not in (None, given) and MLFLOW_PARENT_RUN_ID not in run.data.tags:
                 all_tags[MLFLOW_PARENT_RUN_ID] = str(fallback_parent)
             return adopt(store, run, all_tags)
         if run.data.tags[TAG_KIND] == kind:

@@ -505,3 +505,46 @@ def test_no_checkpoint_is_made_that_could_not_be_resumed(caplog):
         train(run)
     assert "no checkpoint is made in the middle of this epoch, since a zip" in caplog.text
     assert [each.step for each in mpe.list_checkpoints(run.run_id)] == [len(parts.train)]
+
+
+class CountingSampler(torch.utils.data.Sampler):
+    """Shuffles by the number of epochs that it has begun."""
+
+    def __init__(self):
+        self.begun = 0
+
+    def __len__(self):
+        return 12
+
+    def __iter__(self):
+        order = torch.randperm(12, generator=torch.Generator().manual_seed(self.begun))
+        self.begun += 1
+        yield from order.tolist()
+
+    def state_dict(self):
+        return {"begun": self.begun}
+
+    def load_state_dict(self, state):
+        self.begun = state["begun"]
+
+
+def sampled(cut=None, resume=None):
+    """Read two epochs by a sampler that is in the state; return the batches."""
+    sampler, net, seen = CountingSampler(), model(), []
+    loader = DataLoader(TensorDataset(torch.arange(12)), 2, sampler=sampler)
+    callbacks = [mpe.ModelCheckpoint(every_n_steps=1, when_busy="wait")]
+    with mpe.TrainingRun({"model": net, "sampler": sampler}, callbacks=callbacks, resume=resume) as run:
+        for _ in run.epochs(2):
+            for (batch,) in run.batches(loader):
+                seen.append(batch.tolist())
+                if len(seen) == cut:
+                    raise Crash(run.run_id)
+    return seen
+
+
+def test_a_sampler_in_the_state_is_resumed_in_mid_epoch():
+    """No sample twice, none left out."""
+    whole = sampled()
+    with pytest.raises(Crash) as crash:
+        sampled(cut=4)
+    assert sampled(resume=crash.value.args[0]) == whole[3:]

@@ -27,10 +27,27 @@ def find_generators(loader: object) -> dict[str, Generator]:
     """Return every private generator that *loader* holds, each once, by where it stands ('sampler.generator').
 
     Looked at are the attributes of the loader, of its samplers, of its dataset and of its transforms. What is
-    hidden deeper is not seen; put such an object into the run's `state`.
+    hidden deeper is not seen; put the sampler or the dataset that hides it into the run's `state` (see `find_held`).
     """
+    found: dict[str, Generator] = {}
     seen: set[int] = set()
-    return dict(_walk(loader, "", seen))
+    for place, members in _holders(loader, "", set()):
+        for name, value in members:
+            # (a SystemRandom has no state)
+            if isinstance(value, _KINDS) and not isinstance(value, random.SystemRandom) and id(value) not in seen:
+                seen.add(id(value))
+                found[f"{place}{name}"] = value
+    return found
+
+
+def find_held(loader: object, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a run's *state*, by its names, stands where generators are looked for: samplers, data sets, …
+
+    Not modules: weights are no place in an epoch, and would be copied in each.
+    """
+    names = {id(part): name for name, part in state.items() if not isinstance(part, torch.nn.Module)}
+    held = (value for _, members in _holders(loader, "", set()) for _, value in members if id(value) in names)
+    return {names[id(part)]: part for part in held}
 
 
 def capture_generators(loader: object) -> dict[str, dict[str, Any]]:
@@ -54,20 +71,16 @@ def restore_generators(loader: object, states: Mapping[str, Mapping[str, Any]]) 
         _restore(present[name], state)
 
 
-def _walk(holder: object, place: str, seen: set[int]) -> Iterator[tuple[str, Generator]]:
-    """Find generators in *holder*, then in its parts, each object once."""
+def _holders(holder: object, place: str, seen: set[int]) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """Yield the members of *holder*, with its place, then those of its parts, each object once."""
     if id(holder) in seen:
         return
     seen.add(id(holder))
     members = _members(holder)
-    for name, value in members:
-        # (a SystemRandom has no state)
-        if isinstance(value, _KINDS) and not isinstance(value, random.SystemRandom) and id(value) not in seen:
-            seen.add(id(value))
-            yield f"{place}{name}", value
+    yield place, members
     for name, value in members:
         if name in _PARTS or name.isdigit():
-            yield from _walk(value, f"{place}{name}.", seen)
+            yield from _holders(value, f"{place}{name}.", seen)
 
 
 def _members(holder: object) -> list[tuple[str, Any]]:

@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.state.codec import encode
 from mlflow_pt_eval.state.decoding import decode
+from mlflow_pt_eval.state.differences import first_difference
 from mlflow_pt_eval.state.forward import can_start_anew, discard, is_map_style, is_one_way, keeps_workers, start_later
-from mlflow_pt_eval.state.generators import capture_generators, restore_generators
+from mlflow_pt_eval.state.generators import capture_generators, find_held, restore_generators
 from mlflow_pt_eval.state.rng import capture_rng, preserved_rng, restore_rng
 from mlflow_pt_eval.state.tree import is_stateful
 
@@ -30,15 +31,18 @@ class Positioned:
     The generators are put back to where they were before `iter(loader)`, the iterator is built, and the batches that
     were consumed are skipped at once: without workers in the sampler, without loading; with workers by loading and
     discarding, as this alone is exact when workers draw random numbers. `skip="sampler"` is for workers that draw
-    none: nothing is loaded in vain. A stream whose loader has `state_dict()` and `load_state_dict()` (torchdata's
-    StatefulDataLoader) is resumed by them; they don't hold the random numbers of workers.
+    none: nothing is loaded in vain. What the loader holds of *stateful* (a sampler with a state, say) goes the same
+    way: put back to the epoch's beginning, and in the end what it is when `resume` is called. A stream whose loader
+    has `state_dict()` and `load_state_dict()` (torchdata's StatefulDataLoader) is resumed by them; they don't hold the
+    random numbers of workers.
     """
 
-    def __init__(self, loader: Any, *, skip: Skip = "exact") -> None:
+    def __init__(self, loader: Any, *, skip: Skip = "exact", stateful: Mapping[str, Any] | None = None) -> None:
         if skip not in ("exact", "sampler"):
             raise BadInput(f"skip is {skip!r}: use 'exact' or 'sampler'.")
         self.loader = loader
         self.skip = skip
+        self._held = find_held(loader, stateful or {})
         self.consumed = 0
         self.exhausted = False
         self._before: Mapping[str, Any] | None = None
@@ -54,7 +58,7 @@ class Positioned:
         iterator, self._iterator = self._iterator, None
         if iterator is None:
             self.consumed, self.exhausted = 0, False
-            self._before = _capture(self.loader)
+            self._before = self._capture()
             iterator = iter(self.loader)
         for batch in iterator:
             self.consumed += 1
@@ -97,7 +101,10 @@ class Positioned:
             self._enter_next_epoch(position)
             self._iterator = iter(())
         elif self._before is not None:
+            now = self._states()
             self._iterator = self._continued(position, self._before)
+            there = self._states()
+            self._load({name: state for name, state in now.items() if first_difference(there[name], state) is not None})
         restore_generators(self.loader, position["generators"])
         restore_rng(rng, strict=strict)
 
@@ -138,7 +145,7 @@ class Positioned:
         """Return the iterator over the batches that were left, with generators anywhere."""
         if position["loader"] is not None and self._own_state():
             self.loader.load_state_dict(decode(position["loader"]))
-            _put_back(self.loader, before)
+            self._put_back(before)
             return iter(self.loader)
         if before["workers_kept"] and keeps_workers(self.loader):
             iter(self.loader)  # the workers that were running already: starting them draws numbers, restarting doesn't
@@ -147,16 +154,39 @@ class Positioned:
     def _skipped(self, before: Mapping[str, Any]) -> Iterator[Any]:
         """Return an iterator that was started as then, past the consumed batches."""
         if is_map_style(self.loader) and (self.loader.num_workers == 0 or self.skip == "sampler"):
-            _put_back(self.loader, before)
+            self._put_back(before)
             late = start_later(self.loader, self.consumed)
             if late is not None:
                 return late
         if isinstance(self.loader, DataLoader) and not is_map_style(self.loader) and self.consumed:
             warnings.warn(_ITERABLE.format(count=self.consumed), stacklevel=4)
-        _put_back(self.loader, before)
+        self._put_back(before)
         iterator = iter(self.loader)
         discard(iterator, self.consumed)
         return iterator
+
+    def _capture(self) -> dict[str, Any]:
+        """Return what building the loader's iterator and drawing its batches depends on."""
+        return {
+            "rng": capture_rng(),
+            "generators": capture_generators(self.loader),
+            "held": self._states(),
+            "workers_kept": keeps_workers(self.loader) and getattr(self.loader, "_iterator", None) is not None,
+        }
+
+    def _put_back(self, before: Mapping[str, Any]) -> None:
+        """Put everything back to where it was before the iterator was built."""
+        self._load(before.get("held", {}))  # which older checkpoints have not
+        restore_rng(before["rng"], strict=False)
+        restore_generators(self.loader, before["generators"])
+
+    def _states(self) -> dict[str, Any]:
+        return {name: copy.deepcopy(encode(part.state_dict(), name=name)) for name, part in self._held.items()}
+
+    def _load(self, states: Mapping[str, Any]) -> None:
+        for name, state in states.items():
+            if name in self._held:
+                self._held[name].load_state_dict(decode(copy.deepcopy(state)))
 
     def _enter_next_epoch(self, position: Mapping[str, Any]) -> None:
         """Make the loader one that has finished an epoch, with generators anywhere."""
@@ -167,21 +197,6 @@ class Positioned:
         # one that keeps its workers draws a seed when it starts them. The epoch that follows did neither.
         if (own and isinstance(self.loader, DataLoader)) or (position["workers_kept"] and keeps_workers(self.loader)):
             iter(self.loader)
-
-
-def _capture(loader: Any) -> dict[str, Any]:
-    """Return what building the loader's iterator and drawing its batches depends on."""
-    return {
-        "rng": capture_rng(),
-        "generators": capture_generators(loader),
-        "workers_kept": keeps_workers(loader) and getattr(loader, "_iterator", None) is not None,
-    }
-
-
-def _put_back(loader: Any, before: Mapping[str, Any]) -> None:
-    """Put generators back to where they were before the iterator was built."""
-    restore_rng(before["rng"], strict=False)
-    restore_generators(loader, before["generators"])
 
 
 def _length(loader: Any) -> int | None:

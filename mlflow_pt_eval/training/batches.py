@@ -53,9 +53,9 @@ class Batches:
         self._further_states = [] if position is None else list(position["further"])
         self._puts_back = True
 
-    def first(self, loader: Iterable[Any], skip: Skip, epoch: int) -> Iterator[Any]:
-        """Yield the batches of the epoch's first loader, from the pending position on."""
-        self._current = Positioned(loader, skip=skip)
+    def first(self, loader: Iterable[Any], skip: Skip, epoch: int, state: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield the batches of the epoch's first loader, from the pending position on; it may draw from *state*."""
+        self._current = Positioned(loader, skip=skip, stateful=state)
         pending, self._pending = self._pending, None
         here = capture_generators(loader)
         self._carried, self._began = None, None

@@ -242,7 +242,7 @@ class Session:
             self._put_back = None
         self.voice.note_data(loader)
         if first:
-            source = self._batches.first(loader, skip, progress.epoch)
+            source = self._batches.first(loader, skip, progress.epoch, self.state)
         else:
             source = self._batches.further(loader, inside=outer)
         for batch in source:

@@ -32,6 +32,7 @@ class Watch:
         self.echo_seconds = 0.0  # what comes within this time after the first signal counts as the same one
         self.signum: int | None = None
         self.safe = False
+        self.done = False  # the training is over, and is being stored
         self.expired = False
         self._received = 0.0
         self._timer: threading.Timer | None = None
@@ -54,9 +55,10 @@ class Watch:
             raise Interrupted(self.signum)
         self.signum, self._received = signum, time.monotonic()
         second = f"another one in {self.echo_seconds:g} s or later" if self.echo_seconds else "a second signal"
+        what = "all is trained, what is left is stored" if self.done else "the training ends at the next checkpoint"
         _log.warning(
-            "%s received: the training ends at the next checkpoint, in %g s at the latest; %s ends it now",
-            *(signal.Signals(signum).name, self.grace_seconds, second),
+            "%s received: %s, in %g s at the latest; %s ends it now",
+            *(signal.Signals(signum).name, what, self.grace_seconds, second),
         )
         self._timer = threading.Timer(self.grace_seconds, self._expire)
         self._timer.daemon = True

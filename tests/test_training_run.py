@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import signal
 from pathlib import Path
 
 import mlflow
@@ -505,6 +506,55 @@ def test_no_checkpoint_is_made_that_could_not_be_resumed(caplog):
         train(run)
     assert "no checkpoint is made in the middle of this epoch, since a zip" in caplog.text
     assert [each.step for each in mpe.list_checkpoints(run.run_id)] == [len(parts.train)]
+
+
+def test_the_best_without_a_checkpoint_is_not_the_end_of_a_training(caplog):
+    """RegisterBest joins on a resume: the best of what is stored is registered, as by `register_best`."""
+    run = scored([0.9, 0.1, 0.2, 0.3], callbacks=[mpe.ModelCheckpoint(save_top_k=0, when_busy="wait")])
+    assert [name[:10] for name in stored(run.run_id)] == ["epoch=0002", "epoch=0003"]
+    wanted = [WAIT, mpe.RegisterBest("joined", input_example=EXAMPLE[:, :2])]
+    again = scored([0.9, 0.1, 0.2, 0.3, 0.5, 0.4], callbacks=wanted, resume=run.run_id)
+    assert again.registered_version == 1
+    assert mlflow.MlflowClient().get_model_version("joined", "1").tags["pt_eval.epoch"] == "4"
+    assert "that of epoch 0, which has no whole checkpoint; epoch 4 is registered" in caplog.text
+    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_signal_at_the_end_of_a_training_ends_the_process_when_all_is_stored(caplog):
+    """What was trained is registered and finished; the code after the block is not to run."""
+
+    class Signals:
+        def on_train_end(self, run):
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        scored([0.5], callbacks=[Signals(), mpe.RegisterBest("asked", input_example=EXAMPLE[:, :2])])
+    assert caught.value.code == 128 + signal.SIGTERM
+    assert "SIGTERM received: all is trained, what is left is stored, in 20 s at the latest" in caplog.text
+    version = mlflow.MlflowClient().get_model_version("asked", "1")
+    assert mlflow.get_run(version.tags["pt_eval.run_id"]).info.status == "FINISHED"
+
+
+def test_what_mlflow_logs_beside_the_run_is_said_once(caplog):
+    """`mlflow.log_metric` in the loop begins a run of its own, since ours is not MLflow's active one."""
+    with mpe.TrainingRun({"model": model()}) as run:
+        for epoch in run.epochs(3):
+            mlflow.log_metric("lr", 0.1, step=epoch)
+    stray = mlflow.active_run().info.run_id
+    mlflow.end_run()
+    assert caplog.text.count(f"the run {stray} is active beside the training's, {run.run_id}") == 1
+
+
+def test_a_run_of_the_callers_is_no_stray(caplog):
+    """One that was active before, and ours itself, made active."""
+    with mlflow.start_run(), mpe.TrainingRun({"model": model()}) as outer:
+        for _ in outer.epochs(1):
+            mlflow.log_metric("mine", 1.0)
+    with mpe.TrainingRun({"model": model()}) as run:
+        for _ in run.epochs(1):
+            with mlflow.start_run(run_id=run.run_id):
+                mlflow.log_metric("mine", 1.0)
+    assert "is active beside" not in caplog.text
 
 
 class CountingSampler(torch.utils.data.Sampler):

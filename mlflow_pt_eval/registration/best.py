@@ -48,7 +48,7 @@ def register_best(
     if class_names is not None:
         check_class_names(class_names)
     store = connect(make=False)
-    record, checkpoint = _best_checkpoint(store, run_id, monitor, mode)
+    record, checkpoint = best_checkpoint(store, run_id, monitor, mode)
     return register(
         store,
         model,
@@ -69,8 +69,12 @@ def register_best(
     )
 
 
-def _best_checkpoint(store: Store, run_id: str, monitor: str, mode: names.Mode) -> tuple[EpochRecord, LoadedCheckpoint]:
-    """Return the best epoch that has a whole checkpoint, and that checkpoint."""
+def best_checkpoint(store: Store, run_id: str, monitor: str, mode: names.Mode) -> tuple[EpochRecord, LoadedCheckpoint]:
+    """Return the best epoch that has a whole checkpoint, and that checkpoint's model.
+
+    A warning says where the best of all has none. Errors: NotFound for a run without checkpoints, MetricNotLogged where
+    *monitor* never was a finite number, CheckpointDamaged where no epoch that logged it has a whole one.
+    """
     manifests = {m.epoch: m for m in list_checkpoints(store, run_id) if m.complete}
     if not manifests:
         raise NotFound(f"the run {run_id} has no checkpoint of a finished epoch, so there is nothing to register.")

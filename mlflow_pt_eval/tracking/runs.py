@@ -43,8 +43,30 @@ class OpenRun:
 
 def given_run_id() -> str | None:
     """Return the run that the caller has put us in: by MLFLOW_RUN_ID (so does `mlflow run`) or by an active run."""
+    return _active_run_id() or os.environ.get("MLFLOW_RUN_ID") or None
+
+
+class Strays:
+    """Notices runs that the caller's own `mlflow.log_…` begins, since ours is not MLflow's active one; says so once."""
+
+    def __init__(self, run_id: str) -> None:
+        self._run_id, self._known = run_id, {run_id, _active_run_id(), None}
+
+    def look(self) -> None:
+        """Warn of an active run that was not there at the beginning."""
+        if (stray := _active_run_id()) not in self._known:
+            self._known.add(stray)
+            _log.warning(
+                "the run %s is active beside the training's, %s: what mlflow.log_… writes goes there; for the "
+                "training's, use run.log, or mlflow.MlflowClient() with run.run_id",
+                stray,
+                self._run_id,
+            )
+
+
+def _active_run_id() -> str | None:
     active = mlflow.active_run()
-    return active.info.run_id if active is not None else os.environ.get("MLFLOW_RUN_ID") or None
+    return None if active is None else str(active.info.run_id)
 
 
 @contextmanager

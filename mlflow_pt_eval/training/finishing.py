@@ -10,8 +10,8 @@ from mlflow_pt_eval.distributed import Ranks
 from mlflow_pt_eval.errors import Interrupted, RankFailed, RegistrationFailed, with_kind
 from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
 from mlflow_pt_eval.redaction import redact
-from mlflow_pt_eval.registration import register
-from mlflow_pt_eval.tracking.checkpoint_trees import load_checkpoint
+from mlflow_pt_eval.registration.best import best_checkpoint
+from mlflow_pt_eval.registration.registering import register
 from mlflow_pt_eval.tracking.outbox import let_go
 from mlflow_pt_eval.training.callbacks import RegisterBest
 from mlflow_pt_eval.training.contributor import Contributor
@@ -201,19 +201,21 @@ def _register_all(session: Session, registering: list[RegisterBest]) -> None:
 
 
 def _register(session: Session, wanted: RegisterBest) -> int | None:
-    """Register the best epoch's weights from its checkpoint; None, with a warning, if no epoch had a finite value."""
-    best = wanted.best(session.progress.history)
-    if best is None:
+    """Register the best epoch's weights from its checkpoint; None, with a warning, if no epoch had a finite value.
+
+    A run that is resumed may have no checkpoint of it: then the best of those that are there, as by `register_best`.
+    """
+    if wanted.best(session.progress.history) is None:
         _log.warning("nothing is registered as %r: %s was never finite", wanted.name, wanted.monitor)
         return None
     run = session.recorder.run
-    loaded = load_checkpoint(run.store, run.run_id, epoch=best.epoch, only=["model_state_dict"])
+    best, checkpoint = best_checkpoint(run.store, run.run_id, wanted.monitor, wanted.mode)
     return register(
         run.store,
         session.state["model"],  # type: ignore[arg-type]  # `model` is the nn.Module among the Stateful
         name=wanted.name,
         input_example=wanted.input_example,
-        weights=loaded.tree["model_state_dict"],
+        weights=checkpoint.tree["model_state_dict"],
         outputs=wanted.outputs,
         class_names=wanted.class_names,
         factory=wanted.factory,

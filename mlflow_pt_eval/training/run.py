@@ -15,7 +15,7 @@ from mlflow_pt_eval.policies import check_whole
 from mlflow_pt_eval.records import History
 from mlflow_pt_eval.state import Stateful, check_state, preserved_rng
 from mlflow_pt_eval.tracking.params import flatten
-from mlflow_pt_eval.tracking.runs import in_training
+from mlflow_pt_eval.tracking.runs import Strays, in_training
 from mlflow_pt_eval.tracking.store import connect
 from mlflow_pt_eval.training import arguments, overrides
 from mlflow_pt_eval.training.batches import Skip
@@ -126,6 +126,7 @@ class TrainingRun:
             take_up(session, self._opening)
             foresee(session)
             stack.enter_context(in_training(self.run_id))
+            self._strays = Strays(self.run_id)
             self._stack = stack.pop_all()
         try:
             session.plan.call("on_train_start", self)
@@ -160,13 +161,18 @@ class TrainingRun:
             self._session.close()
 
     def _end(self, ending: Ending) -> None:
+        watch = self._session.watch
         with leaving(), self._stack, preserved_rng():
             if ending.clean:
+                if watch is not None:
+                    watch.done = True
                 end_clean(self._session, self)
             else:
                 end_early(self._session, ending)
         if isinstance(ending.error, Interrupted):
             raise leave(ending.error.signum) from None
+        if ending.clean and watch is not None and watch.signum is not None:
+            raise leave(watch.signum)  # the training was over, but the process was asked to end
         if ending.clean and self._session.rehearsal is not None:
             self._session.rehearsal.ended(self._session)
 
@@ -189,6 +195,8 @@ class TrainingRun:
                 session.leave_epoch(epoch)
                 raise
             session.end_epoch(self, last=session.progress.epoch == n - 1)
+            if session.ranks.is_first:
+                self._strays.look()
         session.settle(n)
 
     def batches(self, loader: Iterable[Any], *, skip: Skip = "exact") -> Iterator[Any]:

@@ -508,6 +508,17 @@ def test_no_checkpoint_is_made_that_could_not_be_resumed(caplog):
     assert [each.step for each in mpe.list_checkpoints(run.run_id)] == [len(parts.train)]
 
 
+def test_loops_over_epochs_do_not_stand_inside_each_other():
+    """One after the other they do, also when the first was left."""
+    with mpe.TrainingRun({"model": model()}) as run:
+        for _ in run.epochs(1):
+            with pytest.raises(BadInput, match=r"run\.epochs stands inside the loop over another run\.epochs"):
+                next(run.epochs(2))
+        for _ in run.epochs(3):
+            break
+        assert list(run.epochs(3)) == [1, 2]
+
+
 def test_the_best_without_a_checkpoint_is_not_the_end_of_a_training(caplog):
     """RegisterBest joins on a resume: the best of what is stored is registered, as by `register_best`."""
     run = scored([0.9, 0.1, 0.2, 0.3], callbacks=[mpe.ModelCheckpoint(save_top_k=0, when_busy="wait")])

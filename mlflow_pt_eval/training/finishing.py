@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from mlflow_pt_eval.distributed import Ranks
-from mlflow_pt_eval.errors import Interrupted, RankFailed, RegistrationFailed, with_kind
+from mlflow_pt_eval.errors import Interrupted, RankFailed, RegistrationFailed, StoreUnavailable, with_kind
 from mlflow_pt_eval.names import TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON, TRACEBACK_FILE
 from mlflow_pt_eval.redaction import redact
 from mlflow_pt_eval.registration.best import best_checkpoint
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow_pt_eval.training.run import TrainingRun
 
 _WAIT_AT_END = 60.0  # seconds for what is still to be sent; at a clean end only while the store is away
-_LEAST_WAIT = 5.0  # the same, when a signal's grace is nearly over
+_LEAST_WAIT = 5.0  # the same, when a signal's grace is nearly over, or the store is known to be away
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -167,6 +167,8 @@ def _say_where_it_goes_on(session: Session, ending: Ending) -> None:
 
 def _wait(session: Session, ending: Ending) -> float:
     """Say how long to wait for the store: after a signal, what is left of the grace, since a kill may follow it."""
+    if isinstance(ending.error, StoreUnavailable):
+        return _LEAST_WAIT  # which mostly has been waited for already
     if ending.signum is None or session.watch is None:
         return _WAIT_AT_END
     return min(_WAIT_AT_END, max(session.watch.seconds_left, _LEAST_WAIT))

@@ -86,7 +86,7 @@ class TrainingRun:
         self._wanted = Wanted(resume, experiment_name, run_name, noted, parent_run_id, strict)
         self._session = Session(dict(state), plan, logged, strict=strict, progress_bar=progress)
         self._stack = ExitStack()
-        self._is_over = False
+        self._in_loop = self._is_over = False
 
     @property
     def run_id(self) -> str:
@@ -186,14 +186,19 @@ class TrainingRun:
         n = check_whole("epochs", "n", n, least=0)
         self._refuse_if_over("run.epochs")
         session = self._session
+        if self._in_loop:
+            raise BadInput("run.epochs stands inside the loop over another run.epochs: one epoch is open at a time.")
         session.finish_left(self, ends=False)
         while session.progress.epoch < n and session.stop_reason is None:
             epoch = session.begin_epoch()
+            self._in_loop = True
             try:
                 yield epoch
             except GeneratorExit:  # a `break`, or an exception: the end of the block knows
                 session.leave_epoch(epoch)
                 raise
+            finally:
+                self._in_loop = False
             session.end_epoch(self, last=session.progress.epoch == n - 1)
             if session.ranks.is_first:
                 self._strays.look()

@@ -363,6 +363,12 @@ def test_a_loader_of_text_labels_is_mapped_too():
         ((X, np.array([b"a"] * 11)), {}, "the labels are bytes .label 0 is b'a'.: give them as text"),
         ((X, np.array([b"a"] * 11, object)), {}, "the labels are bytes"),
         ((X, np.array([b"a"] * 11)), {"class_names": ["a", "b"]}, "label 0 is b'a', .*it is bytes: give the labels as"),
+        (
+            (X[:2], ["1", "0"]),
+            {"classes": [0, 1]},
+            "label 0 is '1', .* classes .0, 1.; the label is text and the classes are numbers: give both as one",
+        ),
+        ((X[:2], ["c", "a"]), {"classes": [0, "a"]}, "label 0 is 'c', .*; add it to class_names="),
         ((X, Y), {"batch_size": 0}, "batch_size is 0"),
         ((X, Y), {"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
         ((X, Y), {"batch_size": "4"}, "batch_size is '4'"),
@@ -416,6 +422,17 @@ def test_booleans_follow_the_names_true_and_false(labels):
     assert read(load_data((X[:3], labels), class_names=["False", "True"]))[1].tolist() == [1, 0, 1]
     assert read(load_data((X[:3], labels), class_names=["no", "yes"]))[1].tolist() == [1, 0, 1]
     assert read(load_data((X[:3], [1, 0, 1]), class_names=["True", "False"]))[1].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("count", [11, 1])
+@pytest.mark.parametrize("labels", [Y.numpy(), np.eye(3, dtype=np.int64)[Y]])
+def test_arrays_may_be_read_backwards(count, labels):
+    """As np.flip and [::-1] give them, without a copy: torch takes none such."""
+    inputs, numbers = X.numpy()[count - 1 :: -1], np.flip(labels[:count], axis=0)
+    data = load_data((inputs, numbers), batch_size=4)
+    assert np.array_equal(read(data)[0], inputs)
+    assert np.array_equal(read(data)[1], numbers)
+    assert np.array_equal(data.targets, numbers)
 
 
 def test_a_boolean_column_follows_them_too(tmp_path):
@@ -482,6 +499,12 @@ def test_a_missing_label_in_a_table_is_named():
         ({"a": ["1", "?"], "y": [0, 1]}, "y", "the column 'a' holds no number for sample 1 but '?'"),
         ({"a": pd.Categorical(["1", "2"]), "y": [0, 1]}, "y", "the column 'a' holds values of the type category"),
         ({"a": [1j, 2], "y": [0, 1]}, "y", "the column 'a' holds values of the type complex128, no real numbers"),
+        (
+            {"a": np.array([1, 2.5], object), "y": [0, 1]},
+            "y",
+            "the column 'a' holds numbers as objects: make them numbers by .astype.float.; a table's inputs",
+        ),
+        ({"a": np.array([1j, 2], object), "y": [0, 1]}, "y", "the column 'a' holds values of the type object, no real"),
         ({"a": [1, 2], "y": [0, 1j]}, "y", "the labels are of the type complex128"),
         ({"a": [], "y": []}, "y", "the table has 0 rows below its columns a, y"),
     ],

@@ -32,7 +32,7 @@ from mlflow_pt_eval.figures.confusion_pairs import most_confused
 from mlflow_pt_eval.figures.labels import describe, display_names, some_names
 from mlflow_pt_eval.figures.magnifier import corner_size
 from mlflow_pt_eval.figures.pixels import Shades, shades_of
-from mlflow_pt_eval.figures.style import widest
+from mlflow_pt_eval.figures.style import lettering, sheet, widest
 from mlflow_pt_eval.figures.thinning import as_steps, thin_envelope
 from mlflow_pt_eval.metrics import Evaluation, auc_band
 from mlflow_pt_eval.metrics.result import Curves, RocCurve
@@ -562,6 +562,38 @@ def test_names_are_short_drawable_and_distinct() -> None:
 
 
 UNDRAWABLE = "\U000f1234\U000f1235"  # of a private area, which no typeface has
+
+
+def test_a_name_of_which_nothing_is_seen_has_its_index() -> None:
+    """Joiners, spaces of no width and selectors are no letters; beside letters they stay, since they change those."""
+    joined = "\u0645\u06cc\u200c\u062e"  # Persian, where a non-joiner parts the letters
+    names = ["\U000f1234\u200d\U000f1235", "\u200b", "a", "a\u200b", "b\ufe0f", "b", joined]
+    shown = ["class 0", "class 1", "a #2", "a\u200b #3", "b\ufe0f #4", "b #5", joined]
+    assert display_names(names, 200, 9) == shown
+    assert list(some_names(names, range(7), 200, 9).values()) == shown
+
+
+def test_a_cut_name_that_another_looks_like_has_its_index() -> None:
+    """Also where the other differs only by what is not seen."""
+    names = ["a very long name indeed", "a very long name indeed\u200b"]
+    assert [label[-3:] for label in some_names(names, [0, 1], 80, 9).values()] == [" #0", " #1"]
+
+
+def test_a_name_from_right_to_left_stands_behind_its_number() -> None:
+    """A line has the direction of its first letter, and would be turned round as a whole."""
+    arabic, three = "قطة", evaluation(3)
+    for figure in (figures.roc_curve(renamed(three, [arabic, "b", "c"])), figures.roc_overlay({arabic: three})):
+        (line,) = (text for text in said_in(figure).splitlines() if arabic in text)
+        number = set_in_a_line(line.split("  ")[0])
+        width = number.any(axis=0).nonzero()[0].max() + 1
+        assert (set_in_a_line(line)[:, :width] == number[:, :width]).all()
+
+
+def set_in_a_line(text: str) -> np.ndarray:
+    """Return where there is ink of *text*."""
+    figure = sheet(40, 300)
+    figure.text(0.05, 0.3, text, **lettering(12))
+    return (figures.rgba(figure)[..., :3] < 255).any(axis=2)
 
 
 @pytest.mark.parametrize("draw", [figures.roc_curve, figures.precision_recall_curve])

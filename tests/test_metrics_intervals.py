@@ -10,7 +10,15 @@ import pytest
 from metric_cases import Array, several, single
 
 from mlflow_pt_eval.errors import BadInput
-from mlflow_pt_eval.metrics import Evaluation, counts, estimators, evaluate_scores, incidence, intervals
+from mlflow_pt_eval.metrics import (
+    Evaluation,
+    counts,
+    estimators,
+    evaluate_scores,
+    incidence,
+    intervals,
+    predictions_frame,
+)
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.intervals import wilson
 from mlflow_pt_eval.names import Task
@@ -115,6 +123,27 @@ def test_an_interval_that_the_data_cannot_support_is_left_out(task: Task, sizes:
     area = "roc_auc" if task == "binary" else "roc_auc_macro"
     missing = " and ".join(key for key in ("f1_macro", area) if key not in known)
     assert said == ([f"no interval of {missing}: {intervals.FEW}."] if missing else [])
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "known", "outside"),
+    [(100, 5, True, False), (1000, 5, False, False), (1000, 10, True, True), (1000, 20, True, False)],
+)
+def test_an_f1_outside_its_own_interval_has_samples_enough_or_none(
+    classes: int, each: int, known: bool, outside: bool
+) -> None:
+    """With 5 samples each of 1,000 classes too few intervals hold the truth; with 10 they do, and the rest is said."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, classes, classes * each)
+    guess = np.where(rng.random(len(labels)) < 0.4, labels, rng.integers(0, classes, len(labels)))
+    found = Evaluation.from_predictions(predictions_frame(labels, np.eye(classes, dtype=np.float32)[guess]))
+    said = f"f1_macro {intervals.OUTSIDE}"
+    assert ("f1_macro" in found.intervals) == known
+    assert (f"no interval of f1_macro: {intervals.FEW}." in found.warnings) != known
+    assert (said in found.warnings) == outside
+    if known:
+        low, high = found.intervals["f1_macro"]
+        assert (low <= found.metrics["f1_macro"] <= high) != outside
 
 
 @pytest.mark.parametrize("wrong", [False, True])

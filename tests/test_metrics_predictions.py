@@ -42,6 +42,18 @@ def test_up_to_100_classes_everything_comes_back(name: str, tmp_path: Path) -> N
     assert text(Evaluation.from_predictions(path, bootstrap=100, micro=True)) == text(before)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_table_of_pyarrows_types_is_the_same(name: str, tmp_path: Path) -> None:
+    """Its lists are of a type of their own, empty ones among them."""
+    task, (labels, scores) = CASES[name]
+    path = tmp_path / "predictions.parquet"
+    predictions_frame(labels, scores, task=task).to_parquet(path, index=False)
+    frame = pd.read_parquet(path, dtype_backend="pyarrow")
+    assert text(Evaluation.from_predictions(frame, bootstrap=100)) == text(
+        Evaluation.from_predictions(path, bootstrap=100)
+    )
+
+
 def test_above_100_classes_what_can_be_had_comes_back(tmp_path: Path) -> None:
     """Label metrics, losses, calibration and top 5 exactly; what needs all probabilities is left out, and said."""
     labels, scores = single(6, 800, 130, "tied")
@@ -164,6 +176,10 @@ MANY = predictions_frame(np.arange(3), np.full((3, 120), 1 / 160) + np.eye(120)[
         (predictions_frame(*single(1, 3, 3)).drop(columns="probability_1"), "no column 'probability_1'"),
         (predictions_frame(*single(1, 3, 120)).assign(label=500), r"labels\[0\] is 500"),
         (predictions_frame(*several(1, 3, 120)).assign(label=[np.array([500])] * 3), "500"),
+        (pd.concat([PLAIN, PLAIN[["label"]]], axis=1), "have 2 columns 'label': keep one of them"),
+        (pd.concat([PLAIN, PLAIN, PLAIN], axis=1), "have 3 columns 'label'"),
+        (pd.concat([PLAIN, PLAIN[["probability_1"]]], axis=1), "have 2 columns 'probability_1'"),
+        (pd.concat([MANY, MANY[["top_1"]]], axis=1), "have 2 columns 'top_1'"),
         (PLAIN.assign(label=["a", "b", "a"]), r"labels\[0\] is 'a'; 3 of 3 are no whole numbers"),
         (PLAIN.assign(label=np.array([0, "b", 1], object)), r"labels\[1\] is 'b'; 1 of 3"),
         (PLAIN.assign(label=[0, None, 1]), r"labels\[1\] is nan; 1 of 3"),

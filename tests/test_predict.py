@@ -9,6 +9,7 @@ import threading
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -412,6 +413,24 @@ def test_inputs_that_the_model_refuses_are_named(tiny):
         predict(tiny, (X[:, :3], Y), batch_size=5)
 
 
+def test_a_tables_columns_are_named_where_the_model_refuses_their_number(tiny):
+    """One too many is often an index or an id; also where the labels stand beside the table."""
+    table = pd.DataFrame(X.numpy(), columns=["a", "b", "c", "d"]).assign(id=range(50))
+    words = "inputs .50, 5. float32 of the columns a, b, c, d, id: RuntimeError: mat1"
+    for data in (load_data(table.assign(y=Y.numpy()), target="y"), (table, Y)):
+        with pytest.raises(BadInput, match=words):
+            predict(tiny, data)
+
+
+def test_a_graph_of_a_fixed_batch_size_says_so():
+    """Its columns are not to blame."""
+    graph = torch.export.export(nn.Linear(4, 3), (X[:2],)).module()
+    with pytest.raises(BadInput, match="Guard failed: .*; the graph was exported with a fixed batch size: .*two"):
+        predict(graph, (X, Y))
+    with pytest.raises(BadInput, match="Guard failed: .*; .* look for a column too many"):
+        predict(graph, (X[:2, :3], Y[:2]))
+
+
 class Endless(IterableDataset):
     """Nobody knows its length."""
 
@@ -601,13 +620,20 @@ def test_one_hot_classes_are_not_taken_for_multilabel():
     assert predict(Given(), (X, labels), outputs="logits", task="multilabel").task == "multilabel"
 
 
-@pytest.mark.parametrize("outputs", [torch.empty(50, 0), X.to_sparse(), X.to("meta")])
-def test_outputs_that_hold_no_plain_numbers_are_refused(outputs):
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        (torch.empty(50, 0), "for 50 samples the model returned float32 of shape .50, 0."),
+        (X.to_sparse(), "for 50 samples the model returned float32 .sparse_coo."),
+        (X.to("meta"), "the model's outputs are on the meta device, which holds no numbers: give the model memory"),
+    ],
+)
+def test_outputs_that_hold_no_plain_numbers_are_refused(outputs, words):
     """No column, a sparse tensor, a tensor without values."""
 
     class Model(nn.Module):
         def forward(self, x):
             return outputs
 
-    with pytest.raises(BadInput, match="for 50 samples the model returned float32"):
+    with pytest.raises(BadInput, match=words):
         predict(Model(), (X, Y), batch_size=50)

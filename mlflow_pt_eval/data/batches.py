@@ -39,7 +39,7 @@ class Arrays:
     The first dimension of *inputs*' tensors counts samples; *targets* and *labels* belong to the samples already
     in their final order, *index* (int64, (N,)) gives the rows of *inputs*. *offset* is the first sample's number in
     the whole, where this is a part of it. *of_arrays* says that no tensors were given, so that the numbers' format
-    (float32) was chosen here.
+    (float32) was chosen here. *columns* are the names of a table's inputs, for messages.
     """
 
     inputs: Inputs
@@ -51,6 +51,7 @@ class Arrays:
     notes: tuple[str, ...] = ()
     offset: int = 0
     of_arrays: bool = False
+    columns: tuple[str, ...] = ()
 
     @property
     def n_samples(self) -> int:
@@ -192,6 +193,8 @@ def as_tensor(raw: Any) -> torch.Tensor:
         array = matrix(raw)
     if array.dtype.kind not in "biuf":
         raise BadInput(f"the inputs are {_described(raw)}: they must be tensors, or arrays of numbers.")
+    if min(array.strides, default=0) < 0:  # which torch refuses, also of one sample, which counts as contiguous
+        array = array.copy()
     wide = array.dtype.kind == "f" and array.dtype.itemsize >= 8
     array = np.ascontiguousarray(array, dtype=np.float32 if wide else array.dtype.newbyteorder("="))
     with warnings.catch_warnings():

@@ -148,6 +148,8 @@ def _mapped(labels: npt.NDArray[Any], index: Mapping[Hashable, int], start: int)
         way = "add it to class_names= (--class-names) or classes=, or leave such samples out"
         if _are_bytes(labels[first : first + 1]):
             way = "it is bytes: give the labels as text (label.decode())"
+        elif isinstance(labels[first], str) and all(isinstance(value, int | float) for value in index):
+            way = "the label is text and the classes are numbers: give both as one of these"
         raise BadInput(
             f"label {start + first} is {_shown(labels[first : first + 1])}, which is not among the classes "
             f"({_shown(index)}); {way}."
@@ -223,8 +225,8 @@ def _whole(labels: npt.NDArray[Any], start: int) -> Labels:
             f"label {start + first[0]} is {labels[first]}, larger than any class's number; "
             "check that the label column holds classes, not a measured value or an id."
         )
-    # torch warns of tensors that share a read-only array, so that one is copied.
-    return labels.astype(np.int64, copy=not labels.flags.writeable)
+    # torch warns of tensors that share a read-only array, and refuses one that is read backwards: those are copied.
+    return labels.astype(np.int64, copy=not labels.flags.writeable or min(labels.strides) < 0)
 
 
 def _check_multilabel(labels: Labels, start: int) -> None:

@@ -143,6 +143,7 @@ def _arrays(inputs: Any, labels: Any, batch_size: int, index: ClassIndex | None)
         name="arrays",
         notes=() if note is None else (note,),
         of_arrays=not _hold_tensors(inputs),
+        columns=tuple(map(str, inputs.columns)) if isinstance(inputs, pd.DataFrame) else (),
     )
 
 

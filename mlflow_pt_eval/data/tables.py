@@ -14,6 +14,7 @@ from mlflow_pt_eval.errors import BadInput, with_kind
 from mlflow_pt_eval.wording import listed
 
 _SHOWN = 12  # columns or names that a message lists
+_NUMBERS = ("integer", "floating", "mixed-integer-float", "decimal", "boolean")  # pandas' words for objects
 
 
 def read_table(path: Path, target: Hashable | None) -> pd.DataFrame:
@@ -41,8 +42,8 @@ def _reads_names_as_missing(labels: pd.Series[Any]) -> bool:
     return bool(gone.all() or (gone.any() and not pd.api.types.is_numeric_dtype(labels.dtype)))
 
 
-def split_table(table: pd.DataFrame, target: Hashable | None) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
-    """Split a table into the columns beside *target*, in their order, as one float32 matrix, and *target* itself."""
+def split_table(table: pd.DataFrame, target: Hashable | None) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
+    """Split a table into the columns beside *target*, in their order, as one matrix of float32, and *target* itself."""
     columns = [str(column) for column in table.columns]
     if target is None or str(target) not in columns:
         had = "no target column is named" if target is None else f"the table has no column {target!r}"
@@ -52,7 +53,8 @@ def split_table(table: pd.DataFrame, target: Hashable | None) -> tuple[npt.NDArr
         shown = listed(columns, _SHOWN)
         raise BadInput(f"the table has 0 rows below its columns {shown}: there is nothing to evaluate.")
     inputs = table.loc[:, [column != str(target) for column in columns]]
-    return matrix(inputs), _labels(table.iloc[:, columns.index(str(target))])
+    one = pd.DataFrame(matrix(inputs), columns=inputs.columns, copy=False)
+    return one, _labels(table.iloc[:, columns.index(str(target))])
 
 
 def check_label_columns(labels: pd.DataFrame, names: Sequence[Hashable]) -> None:
@@ -83,6 +85,8 @@ def _no_number(column: pd.Series[Any]) -> BadInput:
     if column.dtype.kind == "O" and wrong.any():
         first = int(wrong.argmax())
         what = f"no number for sample {first} but {column.iloc[first]!r}"
+    elif column.dtype == object and pd.api.types.infer_dtype(column) in _NUMBERS:
+        what = "numbers as objects: make them numbers by .astype(float)"
     else:
         what = f"values of the type {column.dtype}, no real numbers"
     return BadInput(f"the column {str(column.name)!r} holds {what}; a table's inputs are one matrix of numbers.")

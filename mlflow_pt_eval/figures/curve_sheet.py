@@ -23,6 +23,7 @@ NAMED: Final = 10  # curves up to which each has its own colour and label
 WORST: Final = 3  # curves that are named of more than that
 BUNDLE: Final = 200  # curves that a bundle shows at most
 SIDE: Final = 540  # px of the square
+LEFT_TO_RIGHT: Final = "\u200e"  # in front of a line that a name in Arabic, say, would else turn round as a whole
 DASHED: Final[dict[str, Any]] = {"color": MUTED, "linewidth": 1.0, "linestyle": (0, (4, 3))}
 
 Points = tuple[Floats, Floats]
@@ -45,7 +46,7 @@ class Sheet:
         """Draw a curve and give it an entry in the legend."""
         self.drawn.append(([points], {"linewidth": 1.6, "linestyle": "-", **look}))
         draw_curves(self.ax, *self.drawn[-1])
-        self.entries.append((Line2D([], [], marker="", **self.drawn[-1][1]), label))
+        self.entries.append((Line2D([], [], marker="", **self.drawn[-1][1]), LEFT_TO_RIGHT + label))
 
     def bundle(self, curves: Sequence[Points], label: str) -> None:
         """Draw many curves as a light background with one entry in the legend."""

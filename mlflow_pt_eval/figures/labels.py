@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final
@@ -17,10 +18,19 @@ _told: Final[list[str]] = []  # the name that was warned of: one warning is enou
 
 
 def drawable(text: str) -> str:
-    """Return *text* on one line, without the characters that no typeface here can draw."""
+    """Return *text* on one line, without the characters that no typeface here can draw; empty if nothing is seen."""
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
-    return " ".join("".join(c if ord(c) in glyphs() else " " for c in text).split())
+    shown = " ".join("".join(c if ord(c) in glyphs() else " " for c in text).split())
+    return shown if _seen(shown) else ""
+
+
+def _seen(text: str) -> str:
+    """Return *text* without what only changes the letters beside it: joiners, marks of direction, selectors."""
+    if text.isascii():
+        return text
+    kept = (c for c in text if unicodedata.category(c) != "Cf" and not "\ufe00" <= c <= "\ufe0f")
+    return " ".join("".join(kept).split())
 
 
 def readable(name: str, index: int, *, word: str = "class") -> str:
@@ -41,8 +51,8 @@ def display_names(names: Sequence[str], room: float, size: float, *, word: str =
     A name of which nothing can be drawn becomes *word* and its index; labels that would be equal get '#' and theirs.
     """
     labels = [fit(readable(name, k, word=word), room, size) for k, name in enumerate(names)]
-    seen = Counter(labels)
-    return [label if seen[label] == 1 else _numbered(label, k, room, size) for k, label in enumerate(labels)]
+    seen = Counter(map(_seen, labels))
+    return [label if seen[_seen(label)] == 1 else _numbered(label, k, room, size) for k, label in enumerate(labels)]
 
 
 def some_names(
@@ -52,12 +62,12 @@ def some_names(
 
     Where a cut label could stand for another name as well, '#' and the index follow it.
     """
-    plain = [drawable(name) for name in names]
+    plain = [_seen(drawable(name)) for name in names]
     labels = {k: fit(readable(names[k], k, word=word), room, size) for k in chosen}
     seen = Counter(plain)
     doubtful = {
         k
-        for k, label in labels.items()
+        for k, label in zip(labels, map(_seen, labels.values()), strict=True)
         if (sum(_may_stand_for(label, name) for name in plain) if CUT in label else seen[label]) > 1
     }
     return {k: _numbered(label, k, room, size) if k in doubtful else label for k, label in labels.items()}

@@ -79,10 +79,10 @@ def evaluate_scores(
     spread = workers_for(inputs.scores.size, threads)
     evaluation = _evaluate(inputs, mean_loss(losses, loss, inputs.n_samples), curves, micro, spread)
     drawn = bootstrap_intervals(inputs, evaluation, draws) if draws else {}
-    intervals, left_out = parted(
-        {"accuracy": accuracy_interval(evaluation.metrics["accuracy"], inputs.n_samples), **drawn}
+    intervals, said = parted(
+        {"accuracy": accuracy_interval(evaluation.metrics["accuracy"], inputs.n_samples), **drawn}, evaluation.metrics
     )
-    warnings = (*evaluation.warnings, *left_out)
+    warnings = (*evaluation.warnings, *said)
     return replace(evaluation, intervals=intervals, resamples=bootstrap, warnings=warnings)
 
 

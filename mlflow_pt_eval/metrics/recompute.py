@@ -98,7 +98,7 @@ def _evaluation(
     found: dict[str, Ends | str] = {"accuracy": accuracy_interval(metrics["accuracy"], total)}
     if draws is not None:
         found["f1_macro"] = f1_interval(atoms, draws)
-    intervals, left_out = parted(found)
+    intervals, said = parted(found, metrics)
     return Evaluation(
         task=stored.task,
         class_names=stored.class_names,
@@ -109,5 +109,5 @@ def _evaluation(
         curves=Curves(calibration=calibration),
         n_samples=total,
         resamples=0 if draws is None else draws.resamples,
-        warnings=(NEED_SCORES, *left_out),
+        warnings=(NEED_SCORES, *said),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,15 +120,19 @@ def read(frame: pd.DataFrame | str | Path, *, task: Task | None, class_names: Se
 
 
 def need(table: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Raise BadInput for the first of *columns* that *table* lacks."""
-    if missing := [name for name in columns if name not in table.columns]:
-        raise BadInput(f"the predictions have no column {missing[0]!r}: write them with predictions_frame.")
+    """Raise BadInput for the first of *columns* that *table* lacks, or has more than once."""
+    there = Counter(table.columns)
+    for name in columns:
+        if not there[name]:
+            raise BadInput(f"the predictions have no column {name!r}: write them with predictions_frame.")
+        if there[name] > 1:
+            raise BadInput(f"the predictions have {there[name]} columns {name!r}: keep one of them.")
 
 
 def indicators(lists: pd.Series[Any], labels: int) -> Ints:
     """Turn lists of set labels into 0 and 1 of shape (N, labels)."""
     marks = np.zeros((len(lists), labels), np.int64)
-    marks[np.repeat(np.arange(len(lists)), lists.str.len()), np.concatenate(lists.to_numpy()).astype(np.int64)] = 1
+    marks[np.repeat(np.arange(len(lists)), lists.map(len)), np.concatenate(lists.to_numpy()).astype(np.int64)] = 1
     return marks
 
 
@@ -173,7 +178,7 @@ def _floats(column: pd.Series[Any], dtype: type[np.floating[Any]]) -> npt.NDArra
 
 
 def _holds_lists(column: pd.Series[Any]) -> bool:
-    return column.dtype == object and pd.api.types.is_list_like(column.iloc[0])
+    return pd.api.types.is_list_like(column.iloc[0])
 
 
 def _numbers(column: pd.Series[Any]) -> npt.NDArray[Any]:
@@ -196,5 +201,6 @@ def _said(name: str) -> str:
 
 def _count(table: pd.DataFrame) -> int:
     """Count the classes that the stored ones show there are."""
-    shown = (table[name] for name in ("label", "prediction", *TOPS) if name in table.columns)
-    return 1 + max(int(_numbers(column).max(initial=-1)) for column in shown)
+    shown = [name for name in ("label", "prediction", *TOPS) if name in table.columns]
+    need(table, shown)
+    return 1 + max(int(_numbers(table[name]).max(initial=-1)) for name in shown)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,10 +13,12 @@ from mlflow_pt_eval.data import Arrays, Data
 from mlflow_pt_eval.data.batches import Batch, Inputs, count, each, parts
 from mlflow_pt_eval.errors import BadInput, PtEvalError, first_line, with_kind
 from mlflow_pt_eval.predict.model import call, scores_in
+from mlflow_pt_eval.wording import listed
 
 # What torch says of numbers in a format that a layer's weights are not in.
 _OTHER_FORMAT = re.compile(r"same dtype|dtype mismatch|scalar type|type .* should be the same")
 _OTHER_SHAPE = "Guard failed"  # torch's word for inputs that a graph was not exported for
+_BATCH_SIZE = re.compile(r"Guard failed: .*\.size\(\)\[0\]")  # of those, ones of so many samples
 _NO_MEMORY = re.compile(
     r"DefaultCPUAllocator: can't allocate memory|CUDA error: out of memory|\w+ backend out of memory"
 )
@@ -29,12 +32,16 @@ _log = logging.getLogger("mlflow_pt_eval")
 class Forward:
     """Calls a model on batches; halves them for good when the memory does not suffice, which `notes` then says.
 
-    With *may_widen* it is given floating inputs as float64 once it has refused them as they are.
+    With *may_widen* it is given floating inputs as float64 once it has refused them as they are. *columns* are the
+    names of a table's inputs, for messages.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, *, may_widen: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, device: torch.device, *, may_widen: bool = False, columns: Sequence[str] = ()
+    ) -> None:
         self._model = model
         self._device = device
+        self._columns = columns
         self._may_widen, self._wide = may_widen, False
         self._limit: int | None = None
         self._writes: bool | None = None  # whether the model changes its inputs in place; unknown before the first
@@ -105,12 +112,18 @@ class Forward:
     def _failed(self, inputs: Inputs, start: int, error: Exception) -> str:
         inputs = each(inputs, self._moved)
         shapes = ", ".join(f"{tuple(p.shape)} {str(p.dtype).removeprefix('torch.')}" for p in parts(inputs))
+        of = f" of the columns {listed(self._columns, 12)}" if self._columns else ""
         return (
-            f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}: "
+            f"the model failed on the {count(inputs)} samples from {start} on, with inputs {shapes}{of}: "
             f"{with_kind(error)}{self._hint(inputs, first_line(error))}"
         )
 
     def _hint(self, inputs: Inputs, reason: str) -> str:
+        if _BATCH_SIZE.search(reason):
+            return (
+                "; the graph was exported with a fixed batch size: export it again with an example of two or more "
+                "samples and a dynamic batch (dynamic_shapes)"
+            )
         if _OTHER_SHAPE in reason:
             return "; the model was registered with inputs of that shape: look for a column too many, or too few"
         return self._dtype_hint(inputs, reason)

@@ -67,7 +67,8 @@ class Gathered:
 
     def read(self, model: nn.Module, hasher: Digest | None, done: Callable[[int], object]) -> None:
         """Send every batch of the data through *model*; *done* is told how many samples each has."""
-        forward = Forward(model, self._device, may_widen=may_widen(self._data, model))
+        columns = self._data.columns if isinstance(self._data, Arrays) else ()
+        forward = Forward(model, self._device, may_widen=may_widen(self._data, model), columns=columns)
         start, streamed = self._data.offset, isinstance(self._data, Stream)
         with self._looking_at_inputs():
             for batch in self._data.batches(targets=self._loss is not None):

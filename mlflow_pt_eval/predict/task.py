@@ -15,7 +15,12 @@ def first_shape(scores: torch.Tensor, labels: Labels) -> torch.Tensor:
     """Check the first batch's scores; a model that squeezes a batch of one gets its first dimension back."""
     if len(labels) == 1 and (scores.ndim == 0 or (scores.ndim == 1 and len(scores) > 1)):
         scores = scores.reshape(1, -1)
-    plain = scores.is_floating_point() and scores.layout == torch.strided and not scores.is_meta
+    if scores.is_meta:
+        raise BadInput(
+            "the model's outputs are on the meta device, which holds no numbers: give the model memory "
+            "(model.to_empty) and its weights (model.load_state_dict)."
+        )
+    plain = scores.is_floating_point() and scores.layout == torch.strided
     if scores.ndim not in (1, 2) or len(scores) != len(labels) or not plain or not scores.shape[-1]:
         kind = str(scores.dtype).removeprefix("torch.")
         kind += "" if scores.layout == torch.strided else f" ({str(scores.layout).removeprefix('torch.')})"

@@ -82,7 +82,7 @@ def adopt(
     if class_names is not None:
         class_names = check_class_names(class_names)
     ordered = natural_order(files)
-    store = connect() if not dry_run or is_made() else None
+    store = connect() if is_made() else None
     with preserved_rng():
         module = make_module(factory, dict(factory_kwargs or {}))
         options = {
@@ -92,8 +92,9 @@ def adopt(
             "input_example": read_spec_example(input_example),
         }
         adopted = _planned(store, name, ordered, module, outputs, class_names)
-        if dry_run or store is None:
+        if dry_run:
             return adopted
+        store = store or connect()
         if any(one.version is None for one in adopted):
             options |= {"factory": factory if isinstance(factory, str) else None, "factory_kwargs": factory_kwargs}
             with _adoption_run(store, name) as run_id:

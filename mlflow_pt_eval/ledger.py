@@ -6,9 +6,10 @@ Pure data; `tracking.aliases` keeps it in a tag of the registered model.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from types import NoneType
+from typing import Any, Final, Literal, get_args
 
 from mlflow_pt_eval.errors import BadInput
 
@@ -16,6 +17,13 @@ from mlflow_pt_eval.errors import BadInput
 MAX_CHARACTERS = 4_500
 
 Action = Literal["promote", "rollback"]
+_TYPES: Final[Mapping[str, set[type]]] = {
+    "before": {int, NoneType},
+    "after": {int},
+    "at": {str},
+    "by": {str},
+    "run_id": {str, NoneType},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +52,7 @@ def encode(moves: Sequence[Move], limit: int = MAX_CHARACTERS) -> str:
 def decode(text: str | None) -> tuple[Move, ...]:
     """Read what `encode` wrote; BadInput for a text that someone else has changed."""
     try:
-        return tuple(Move(**entry) for entry in json.loads(text or "[]"))
+        return tuple(_move(entry) for entry in json.loads(text or "[]"))
     except (ValueError, TypeError) as error:
         raise BadInput(f"the alias's ledger cannot be read ({error}).") from error
 
@@ -75,6 +83,15 @@ def _back_to(path: list[int], version: int) -> list[int]:
     while path and path[-1] != version:
         path.pop()
     return path or [version]
+
+
+def _move(entry: Any) -> Move:
+    move = Move(**entry)
+    for key, value in vars(move).items():
+        fits = value in get_args(Action) if key == "action" else type(value) in _TYPES[key]
+        if not fits:
+            raise TypeError(f"{key} is {value!r}")
+    return move
 
 
 def _dump(moves: Sequence[Move]) -> str:

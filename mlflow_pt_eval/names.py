@@ -206,8 +206,12 @@ def _is_metric_key(key: str) -> bool:
 
 def check_model_name(name: str) -> str:
     """Return *name* if a registered model can be called so; BadInput otherwise."""
-    if not isinstance(name, str) or not _REGISTRY_NAME.fullmatch(name) or name in {".", ".."} or name != name.strip():
-        raise BadInput(f"{name!r} cannot name a registered model: it must not be empty and must not hold '/' or ':'.")
+    fits = isinstance(name, str) and _REGISTRY_NAME.fullmatch(name) and name not in {".", ".."} and name == name.strip()
+    if not fits or {"'", '"'} <= set(name):  # MLflow's filters have no text with both
+        raise BadInput(
+            f"{name!r} cannot name a registered model: use 1 to 250 characters, but neither '/' nor ':', no blank at "
+            "an end, not both kinds of quotes, and not '.' or '..' alone."
+        )
     return name
 
 

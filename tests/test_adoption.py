@@ -208,6 +208,16 @@ def test_a_factory_that_makes_no_module_is_named(store: Store, factory: Any, sai
         adopt(model_files("one.pth"), name="made", factory=factory, input_example=X)
 
 
+@pytest.mark.parametrize("wrong", [{"factory": nn.Linear}, {"input_example": "gone.npz"}, {"files": "gone.pth"}])
+def test_no_store_is_made_for_what_cannot_be_adopted(tracking: str, wrong: dict[str, Any]) -> None:
+    """An empty one would hide that there is none here."""
+    Path("mlflow.db").unlink()
+    options = {"files": model_files("one.pth"), "factory": Tiny, "input_example": X, **wrong}
+    with pytest.raises(BadInput):
+        adopt(options.pop("files"), name="nothing", **options)
+    assert not Path("mlflow.db").exists()
+
+
 def test_a_callable_gets_its_arguments(store: Store) -> None:
     """As a factory that is named does."""
     torch.save(Tiny(classes=5).state_dict(), "five.pth")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -94,12 +96,25 @@ def test_a_bad_number_is_one_line(
     assert complaint(convert, text, capsys) == line
 
 
-@pytest.mark.parametrize(("convert", "text"), [(model_name, "a/b"), (model_name, ""), (alias, "latest"), (alias, "v2")])
+@pytest.mark.parametrize(
+    ("convert", "text", "rule"),
+    [
+        (model_name, "a/b", "neither '/' nor ':'"),
+        (model_name, "", "1 to 250 characters"),
+        (model_name, "..", "not '.' or '..' alone"),
+        (model_name, "a ", "no blank at an end"),
+        (model_name, 'it\'s "q"', "not both kinds of quotes"),
+        (alias, "latest", "reserved by MLflow"),
+        (alias, "v2", "reserved by MLflow"),
+    ],
+)
 def test_a_bad_name_is_refused_with_the_registry_s_rule(
-    convert: Callable[[str], Any], text: str, capsys: pytest.CaptureFixture[str]
+    convert: Callable[[str], Any], text: str, rule: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The rules are those of `names.py`, and the message too."""
-    assert repr(text) in complaint(convert, text, capsys)
+    line = complaint(convert, text, capsys)
+    assert repr(text) in line
+    assert rule in line
 
 
 def test_a_folder_has_to_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -212,6 +227,18 @@ def test_an_error_of_ours_is_one_line_and_its_status(
         raise error
     assert caught.value.code == code
     assert capsys.readouterr().err == err
+
+
+def test_a_server_that_is_away_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is told by nobody."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "0")
+    command = [sys.executable, "-m", "mlflow_pt_eval", "versions", "digits"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("mlflow-pt-eval: the tracking server http://127.0.0.1:9 does not answer: ")
 
 
 def test_any_other_exception_keeps_its_traceback() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from mlflow_pt_eval.errors import BadInput
@@ -68,7 +70,31 @@ def test_a_full_ledger_drops_the_oldest_and_never_the_newest():
     assert decode(encode(made, limit=1)) == made[-1:]
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '[{"action": "promote"}]', "3", '[{"unknown": 1}]'])
+GOOD = {"action": "promote", "before": None, "after": 1, "at": "", "by": ""}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[1]",
+        '[{"action": "promote"}]',
+        "3",
+        '[{"unknown": 1}]',
+        *(
+            json.dumps([GOOD | {key: value}])
+            for key, value in [
+                ("action", "x"),
+                ("before", "q"),
+                ("after", None),
+                ("after", True),
+                ("at", 1),
+                ("by", 2),
+                ("run_id", 3),
+            ]
+        ),
+    ],
+)
 def test_a_ledger_that_someone_changed_is_not_guessed_at(text):
     """A damaged ledger would make a rollback lead anywhere."""
     with pytest.raises(BadInput, match="ledger cannot be read"):

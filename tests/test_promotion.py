@@ -289,6 +289,31 @@ def test_what_is_no_gate_is_refused_before_anything_is_loaded(gates, what):
         promote("m", 1, gates=gates)
 
 
+class Yes:
+    """A gate of one's own, which answers with less than a Check."""
+
+    def check(self, pair):
+        return True
+
+
+def test_a_gate_that_gives_no_check_is_named(store, name):
+    """With what it must give; nothing is moved or written."""
+    evaluated(store, name, 3)
+    with pytest.raises(BadInput, match="the gate Yes gave True: its check.pair. must return a Check"):
+        promote(name, 1, gates=Yes())
+    assert promotion_runs(store) == []
+
+
+def test_a_ledger_that_makes_no_sense_is_named(store, name):
+    """Somebody has written to the tag: neither the history nor a rollback makes anything of it."""
+    evaluated(store, name, 3)
+    tag = f"{names.TAG_ALIAS_LEDGER_PREFIX}champion"
+    store.client.set_registered_model_tag(name, tag, '[{"action":"x","before":"q","after":null,"at":1,"by":2}]')
+    for read in history, rollback:
+        with pytest.raises(BadInput, match=rf"action is 'x'.*the tag '{tag}' of the registered model '{name}'"):
+            read(name)
+
+
 def test_the_options_make_the_gates_that_they_name():
     """What the command line offers is made of the same gates that Python has."""
     assert gates_for() == (MetricGate(),)

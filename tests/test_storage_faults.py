@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 import mlflow_pt_eval as mpe
 from mlflow_pt_eval.checkpoints import verify
-from mlflow_pt_eval.errors import StorageFailed, StoreUnavailable
+from mlflow_pt_eval.errors import NotFound, StorageFailed, StoreUnavailable
 from mlflow_pt_eval.tracking import store as store_room
 from mlflow_pt_eval.tracking.checkpoints import Checkpoints
 from mlflow_pt_eval.tracking.store import connect
@@ -155,6 +155,38 @@ def test_a_store_that_is_full_fails_the_run_and_keeps_the_checkpoint_staged(monk
     wrapped(whole, 8)
     for key, value in whole.model.state_dict().items():
         assert torch.equal(parts.model.state_dict()[key], value)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "said"), [(0, "before its first checkpoint"), (1, "goes on from epoch=0000-step=000000008")]
+)
+def test_a_checkpoint_that_could_not_be_written_is_not_named(monkeypatch, caplog, epoch, said):
+    """The last line of a training that fails names the one before it, if there is one."""
+    write = recorder.write_payload
+
+    def full(snapshot, folder, *, needed):
+        if snapshot.name.epoch == epoch:
+            raise StorageFailed(f"cannot use {folder}: the disk is full")
+        return write(snapshot, folder, needed=needed)
+
+    monkeypatch.setattr(recorder, "write_payload", full)
+    with pytest.raises(StorageFailed, match="the disk is full"):
+        wrapped(Parts(), 3, callbacks=[WAIT])
+    assert caplog.messages[-1].endswith(said)
+
+
+def test_a_run_that_is_deleted_while_it_trains_is_one_clear_error():
+    """With the command that brings it back; not MLflow's own error."""
+
+    def before_step(epoch, batch):
+        if (epoch, batch) == (1, 0):
+            (run,) = mlflow.search_runs(output_format="list")
+            mlflow.MlflowClient().delete_run(run.info.run_id)
+
+    with pytest.raises(
+        NotFound, match=r"the run \w{32} is deleted; restore it with `mlflow runs restore --run-id \w+`"
+    ):
+        wrapped(Parts(), 8, callbacks=[WAIT], before_step=before_step)
 
 
 def test_a_newer_attempt_elsewhere_stops_the_older(monkeypatch):

@@ -49,6 +49,17 @@ def test_what_of_a_callers_run_is_not_used_is_one_warning(caplog):
     assert "experiment_name='vision' (it stays in 'Default')" in said
 
 
+def test_a_run_that_is_resumed_by_its_id_stays_in_its_experiment(caplog):
+    """Another one is not made, and that is said."""
+    first = trained()
+    assert trained(2, resume=first, experiment_name="vision") == first
+    assert mlflow.get_experiment_by_name("vision") is None
+    assert f"the run {first} stays in its experiment 'Default': experiment_name='vision' is not used" in caplog.messages
+    caplog.clear()
+    trained(3, resume=first, experiment_name="Default")
+    assert "not used" not in caplog.text
+
+
 def test_the_same_name_and_experiment_are_no_warning(caplog):
     """Nothing is dropped, so nothing is said; nor where no name is given."""
     with mlflow.start_run(run_name="mine") as active:

@@ -13,7 +13,7 @@ from mlflow_pt_eval.evaluation.mistakes import Mistakes
 from mlflow_pt_eval.evaluation.payload import CONTEXT, write_payload
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.metrics.evaluate import OF_CLASSES
-from mlflow_pt_eval.metrics.intervals import NO_INTERVAL
+from mlflow_pt_eval.metrics.intervals import NO_INTERVAL, OUTSIDE
 from mlflow_pt_eval.metrics.recompute import NEED_SCORES
 from mlflow_pt_eval.names import EVALUATION_JSON, PREDICTIONS_PARQUET
 from mlflow_pt_eval.state import preserved_rng
@@ -89,6 +89,7 @@ def _all_said(before: Sequence[str], again: Sequence[str], *, whole: bool) -> tu
         text
         for text in before
         if not (whole and (text.startswith(NO_INTERVAL) or any(said in text for said in OF_CLASSES)))
+        and not text.endswith(OUTSIDE)  # an F1's interval is always made again
     ]
     new = [text for text in again if text != NEED_SCORES and (whole or not text.startswith(NO_INTERVAL))]
     return tuple(dict.fromkeys((*old, *new)))

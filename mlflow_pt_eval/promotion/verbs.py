@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mlflow_pt_eval import names
-from mlflow_pt_eval.decisions import Check, Decision, Gate
+from mlflow_pt_eval.decisions import Check, Decision, Gate, Pair
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.gates import LatencyGate
 from mlflow_pt_eval.ledger import Move, earlier
@@ -111,8 +111,18 @@ def _decide(store: Store, name: str, version: int | str, alias: str, gates: Sequ
     evidence = gather(store, candidate, champion, split)
     loaded, measured = loads(store, candidate, timed=any(isinstance(gate, LatencyGate) for gate in gates))
     pair = evidence.pair(store, measured, lost=lost)
-    checks = (loaded, *(gate.check(pair) for gate in gates))
+    checks = (loaded, *(_answer(gate, pair) for gate in gates))
     return _with_evidence(replace(decision, checks=checks, passed=all(check.passed for check in checks)), evidence)
+
+
+def _answer(gate: Gate, pair: Pair) -> Check:
+    answer: object = gate.check(pair)
+    if not isinstance(answer, Check):
+        raise BadInput(
+            f"the gate {type(gate).__name__} gave {answer!r}: its check(pair) must return a Check of "
+            "mlflow_pt_eval.decisions, with gate, passed and detail."
+        )
+    return answer
 
 
 def _with_evidence(decision: Decision, evidence: Evidence) -> Decision:

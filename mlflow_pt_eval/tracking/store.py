@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from mlflow_pt_eval.tracking.refusals import unavailable as unavailable  # for a
 # MLflow blocks a call for four minutes when its server is away. Ours are retried by the code that
 # can wait, so a single call gives up early; what the user has set stays.
 _HTTP_DEFAULTS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+_DELETED = re.compile(r"The run (\w+) must be in the 'active' state")
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,10 @@ def _prepare(database: Path, *, make: bool) -> None:
 
 @contextlib.contextmanager
 def reaching(store: Store, what: str) -> Iterator[None]:
-    """Turn the many ways in which a server can be away into StoreUnavailable, which names *what* was not done."""
+    """Turn the many ways in which a server can be away into StoreUnavailable, which names *what* was not done.
+
+    What a store refuses is an error of ours, too: NotFound where the run was deleted.
+    """
     try:
         yield
     except PtEvalError:
@@ -137,6 +142,9 @@ def reaching(store: Store, what: str) -> Iterator[None]:
             raise StoreUnavailable(f"{what}: {store.shown} does not answer ({in_one_line(error)}).") from error
         if refused := refused_by_disk(error, store.shown) or unknown_registry(error, store.registry_uri):
             raise refused from error
+        if found := _DELETED.search(str(error)):
+            restore = f"restore it with `mlflow runs restore --run-id {found[1]}`"
+            raise NotFound(f"{what}: the run {found[1]} is deleted; {restore}.") from error
         raise
 
 

@@ -56,6 +56,7 @@ class Recorder:
         self._buffers = Buffers()
         self._held: Snapshot | None = None
         self._submitted: CheckpointName | None = None
+        self._staged: CheckpointName | None = None
         self._data: Any = None
         self._data_seen = False
         self._versions = describe_versions()
@@ -72,9 +73,10 @@ class Recorder:
 
     @property
     def newest(self) -> CheckpointName | None:
-        """The newest checkpoint that the run has, or will have once all is sent."""
+        """The newest checkpoint that the run has, or will have once all is sent; waits for what is being written."""
+        self.writer.make_room(wait=True)
         found = self.opening.checkpoint
-        return self._submitted or (None if found is None else found.name)
+        return self._staged or (None if found is None else found.name)
 
     def describe(self, params: Mapping[str, Any]) -> None:
         """Log the params and the environment."""
@@ -169,6 +171,7 @@ class Recorder:
         write_points(folder / STAGED_METRICS_FILE, self.telemetry.unsent())
         manifest = self._manifest(snapshot, payload)
         atomic_write_text(folder / MANIFEST_FILE, json.dumps(manifest.to_json(), allow_nan=False))
+        self._staged = snapshot.name
         if self.writer.outage is not None:
             self.outbox.thin_out()
 
@@ -200,7 +203,7 @@ class Recorder:
         self.writer.raise_failure()
         if not done:
             self.telemetry.stash()
-            reason = f" ({self.writer.outage})" if self.writer.outage is not None else ""
+            reason = f" ({str(self.writer.outage).rstrip('.')})" if self.writer.outage is not None else ""
             raise StoreUnavailable(
                 f"not everything of the run {self.run.run_id} could be sent within {seconds:g} s{reason}. It is kept "
                 f"in {self.folder}; when {self.run.store.shown} is back, send it with "

@@ -7,7 +7,9 @@ A message says what happened, what was there and what to do about it, in that or
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_LONGEST_LINE: Final = 300  # characters of another's error
 
 
 class PtEvalError(Exception):
@@ -92,9 +94,13 @@ class Interrupted(BaseException):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what *error* says, cut to a readable length; its kind where it says nothing."""
+    """Return the first line of what *error* says, cut at a word; its kind where it says nothing."""
     lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    line = lines[0] if lines else type(error).__name__
+    if len(line) <= _LONGEST_LINE:
+        return line
+    cut = line[:_LONGEST_LINE]
+    return f"{cut.rpartition(' ')[0] or cut} …"
 
 
 def with_kind(error: BaseException) -> str:

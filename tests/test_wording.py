@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mlflow_pt_eval.errors import first_line
 from mlflow_pt_eval.wording import compact, percent, score, shorten
 
 
@@ -65,3 +66,11 @@ def test_a_name_is_cut_in_its_middle(limit: int) -> None:
     assert "golden_retriever".startswith(cut.partition("…")[0])
     assert "golden_retriever".endswith(cut.partition("…")[2])
     assert shorten("cat", 3) == "cat"
+
+
+def test_another_librarys_error_is_cut_at_a_word() -> None:
+    """Half a word reads like another one."""
+    assert first_line(ValueError("word " * 100)) == "word " * 59 + "word …"
+    assert first_line(ValueError("x" * 400)) == "x" * 300 + " …"
+    assert first_line(ValueError("short\nand more")) == "short"
+    assert first_line(ValueError()) == "ValueError"

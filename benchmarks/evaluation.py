@@ -3,12 +3,13 @@
 `arrays` is a TensorDataset, whose batches are slices, beside the same slices; `loader` is a data set that is asked
 item by item, beside a bare pass over the same loader, in inference mode (which is faster, and spans the data set's
 own code, too) and in `no_grad`; `textbook` is Python lists and scikit-learn's separate calls over that loader, as a
-multiple of ours. Contenders run in turn in one process; printed are ratios of medians, of wall and of processor time.
+multiple of ours. Contenders run in turn in one process; printed are ratios of medians, of wall and of processor time;
+of few rounds they scatter by a tenth and more.
 Memory is what the evaluation needs above the model and the data, in float32 score matrices. Before each round as much
 is touched and freed: where a virtual machine's host takes back what is free, a MB's first touch may cost 1 ms.
 
     OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py
-    OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py --cases 100000x10 --rounds 15 --textbook
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/evaluation.py --cases 100000x10 --rounds 40 --textbook
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ def main() -> None:
     """Parse the arguments and run the cases."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", default=CASES, help="samples x classes, separated by commas")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--textbook", action="store_true")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 from nets import Stubborn
@@ -73,3 +74,16 @@ def test_looking_ahead_leaves_no_trace(caplog: pytest.LogCaptureFixture) -> None
         for _ in run.epochs(1):
             run.log(val_accuracy=0.5)
     assert run.registered_version == 1
+
+
+def test_an_error_while_looking_ahead_leaves_no_run_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is: the run has been opened by then."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("mlflow_pt_eval.training.run.foresee", broken)
+    with pytest.raises(ZeroDivisionError), mpe.TrainingRun({"model": nn.Linear(4, 3)}):
+        pytest.fail("the block was entered")
+    (run,) = mlflow.search_runs(output_format="list")
+    assert run.info.status == "FAILED"

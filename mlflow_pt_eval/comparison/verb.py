@@ -52,14 +52,17 @@ def compare(
     """
     store = connect(make=False)
     with reaching(store, "nothing was compared"):
+        named, digests = class_names is not None or classes is not None, dict[Any, str]()
 
-        def wanted(first: VersionInfo) -> str:
-            named = class_names is not None or classes is not None
-            return _digest(data, target, class_names if named else _recorded_names(store, first), classes)
+        def read(info: VersionInfo) -> str:
+            recorded_names = None if named else _recorded_names(store, info)
+            if recorded_names not in digests:
+                digests[recorded_names] = _digest(data, target, class_names if named else recorded_names, classes)
+            return digests[recorded_names]
 
-        choice = choose(store, name_or_uris, baseline, split, None if data is None else wanted)
-        if data is not None and class_names is None and classes is None:
-            _need_one_reading(store, choice, lambda recorded_names: _digest(data, target, recorded_names, None))
+        choice = choose(store, name_or_uris, baseline, split, None if data is None else read)
+        if data is not None:
+            _need_one_reading(choice, read)
         with ExitStack() as stack:
             run_id = stack.enter_context(_recording(store, choice)) if log else None
 
@@ -81,19 +84,14 @@ def _recorded_names(store: Store, info: VersionInfo) -> tuple[str, ...] | None:
     return None
 
 
-def _need_one_reading(store: Store, choice: Choice, read: Callable[[tuple[str, ...] | None], str]) -> None:
+def _need_one_reading(choice: Choice, read: Callable[[VersionInfo], str]) -> None:
     """Refuse versions to which the data would be others: labels that are text are looked up by each one's names."""
-    first = choice.infos[0]
-    digests = {_recorded_names(store, first): choice.digest}
     for info, run in choice.evaluated:
-        if run is not None:
-            continue
-        if (recorded_names := _recorded_names(store, info)) not in digests:
-            digests[recorded_names] = read(recorded_names)
-        if digests[recorded_names] != choice.digest:
+        if run is None and read(info) != choice.digest:
             raise BadInput(
-                f"{info.uri} was registered with other class names than {first.uri}, or in another order: the data's "
-                "labels are looked up by them and would be other numbers. Compare versions whose names agree."
+                f"{info.uri} was registered with other class names than {choice.infos[0].uri}, or in another order: "
+                "the data's labels are looked up by them and would be other numbers. Compare versions whose names "
+                "agree."
             )
 
 

@@ -28,10 +28,8 @@ from mlflow_pt_eval.metrics.thresholds import threshold_table
 from mlflow_pt_eval.names import Task
 from mlflow_pt_eval.wording import listed
 
-OF_CLASSES = (
-    "in no sample: ",
-    "in every sample: ",
-)  # what is said of absent classes, and of lone ones, has one of these
+# What is said of absent classes, and of lone ones, has one of these.
+OF_CLASSES = ("in no sample: ", "in every sample: ")
 NAMED = 5  # so many absent classes are named, the others counted
 
 

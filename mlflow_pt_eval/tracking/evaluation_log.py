@@ -17,18 +17,9 @@ from mlflow.entities import Metric, Run
 from mlflow_pt_eval.errors import BadInput, Interrupted, NotFound
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.names import (
-    CALIBRATION_PNG,
-    CONFUSION_NORMALIZED_PNG,
-    CONFUSION_PNG,
     EVALUATION_JSON,
     KIND_EVALUATION,
-    MISTAKES_CSV,
-    MISTAKES_PNG,
-    PER_CLASS_CSV,
-    PRECISION_RECALL_PNG,
     PREDICTIONS_PARQUET,
-    REPORT_HTML,
-    ROC_PNG,
     TAG_CRITERION,
     TAG_DATASET_DIGEST,
     TAG_ERROR,
@@ -54,21 +45,6 @@ from mlflow_pt_eval.tracking.runs import (
 from mlflow_pt_eval.tracking.store import Store, reaching
 
 _log = logging.getLogger("mlflow_pt_eval")
-_FILES = frozenset(  # any of which an evaluation has written first
-    {
-        CALIBRATION_PNG,
-        CONFUSION_NORMALIZED_PNG,
-        CONFUSION_PNG,
-        EVALUATION_JSON,
-        MISTAKES_CSV,
-        MISTAKES_PNG,
-        PER_CLASS_CSV,
-        PRECISION_RECALL_PNG,
-        PREDICTIONS_PARQUET,
-        REPORT_HTML,
-        ROC_PNG,
-    }
-)
 _TEST = "test"  # the split whose result the registry page shows
 
 
@@ -217,11 +193,11 @@ def _metrics(evaluation: Evaluation, model_id: str | None) -> list[Metric]:
 
 
 def _holds_nothing(store: Store, run: Run) -> bool:
-    """Say whether an evaluation in a run failed, which its owner still has open, before any of it was written."""
+    """Say whether an evaluation in a run failed, which its owner still has open, before its files were there."""
     tags = run.data.tags
     if TAG_ERROR not in tags or TAG_EVALUATED in tags or run.info.status != "RUNNING":
         return False
-    return _FILES.isdisjoint(entry.path for entry in store.client.list_artifacts(run.info.run_id))
+    return EVALUATION_JSON not in {entry.path for entry in store.client.list_artifacts(run.info.run_id)}
 
 
 def _present_run(store: Store, run_id: str | None) -> str | None:

@@ -91,6 +91,17 @@ class RegisterBest:
             Factory(self.factory, dict(self.factory_kwargs or {}))
         check_example(self.input_example)
 
+    @property
+    def described(self) -> dict[str, Any]:
+        """What is said of the model, as `register` and `take_candidate` take it."""
+        return {
+            "input_example": self.input_example,
+            "outputs": self.outputs,
+            "class_names": self.class_names,
+            "factory": self.factory,
+            "factory_kwargs": self.factory_kwargs,
+        }
+
     def best(self, history: History) -> EpochRecord | None:
         """Return the epoch whose weights are to be registered."""
         return history.best(self.monitor, self.mode)

@@ -157,7 +157,7 @@ def _say_where_it_goes_on(session: Session, ending: Ending) -> None:
         return
     run_id, newest = session.recorder.run_id, session.recorder.newest
     cause = ending.signal_name or type(ending.error).__name__
-    if isinstance(ending.error, RegistrationFailed):
+    if isinstance(ending.error, RegistrationFailed) and session.watch is not None and session.watch.done:
         _log.warning("the run %s is trained: register_best(%r, …) registers its best epoch afterwards", run_id, run_id)
     elif newest is None:
         _log.warning("the run %s was ended by %s before its first checkpoint", run_id, cause)
@@ -216,12 +216,7 @@ def _register(session: Session, wanted: RegisterBest) -> int | None:
         run.store,
         session.state["model"],  # type: ignore[arg-type]  # `model` is the nn.Module among the Stateful
         name=wanted.name,
-        input_example=wanted.input_example,
         weights=checkpoint.tree["model_state_dict"],
-        outputs=wanted.outputs,
-        class_names=wanted.class_names,
-        factory=wanted.factory,
-        factory_kwargs=wanted.factory_kwargs,
         run_id=run.run_id,
         epoch=best.epoch,
         step=best.step,
@@ -229,4 +224,5 @@ def _register(session: Session, wanted: RegisterBest) -> int | None:
         value=best.metrics[wanted.monitor],
         metrics=best.metrics,
         alias=wanted.alias,
+        **wanted.described,
     )

@@ -31,13 +31,6 @@ def foresee(session: Session) -> None:
         if any(is_lazy(held) for held in (*model.parameters(), *model.buffers())):
             return
         try:
-            take_candidate(
-                model,
-                input_example=wanted.input_example,
-                outputs=wanted.outputs,
-                class_names=wanted.class_names,
-                factory=wanted.factory,
-                factory_kwargs=wanted.factory_kwargs,
-            ).check()
+            take_candidate(model, **wanted.described).check()
         except PtEvalError as error:
             _log.warning("at its end this training could not register %r: %s", wanted.name, error)

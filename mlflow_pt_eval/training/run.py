@@ -124,11 +124,12 @@ class TrainingRun:
                 session.watch.echo_seconds = _ECHO_SECONDS
             session.rehearsal = overrides.current()
             take_up(session, self._opening)
-            foresee(session)
             stack.enter_context(in_training(self.run_id))
             self._strays = Strays(self.run_id)
             self._stack = stack.pop_all()
         try:
+            with preserved_rng():
+                foresee(session)
             session.plan.call("on_train_start", self)
         except BaseException as error:  # the block is not entered, so nothing else would end the run
             self.__exit__(type(error), error, error.__traceback__)

@@ -1,24 +1,27 @@
 """How often the 95 % intervals hold the truth, by simulation: data sets from a known population, one evaluation each.
 
 The population's own values come from a sample of two million. Beside each share of intervals that hold it stand the
-shares that chance alone would give an exact 95 % (in 99 of 100 simulations), and the intervals' mean width. `paired`
-rows are of differences between two models, one of them worse.
+shares that chance alone would give an exact 95 % (in 99 of 100 simulations), the intervals' mean width, and how many
+data sets had none (too few samples, or nothing wrong). `paired` rows are of differences between two models, one of
+them worse.
 
     python benchmarks/coverage.py                   400 data sets each (100 of the largest), some twenty minutes
     python benchmarks/coverage.py --runs 4000
-    python benchmarks/coverage.py --only 7          1,000 classes, less than ten minutes
+    python benchmarks/coverage.py --only 9          1,000 classes, less than ten minutes
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics import counts, estimators, evaluate_scores, paired_difference, resampling
 from mlflow_pt_eval.names import Task
 
@@ -28,7 +31,7 @@ WHOLE = 2_000_000
 
 @dataclass(frozen=True)
 class Population:
-    """Where data sets come from: so many classes, equally likely or each rarer than the one before, this far apart.
+    """Where data sets come from: so many classes, the k-th of a share in proportion to k ** -slope, this far apart.
 
     *costly* ones are resampled as an evaluation does, which draws their linear parts, and a quarter as often; of the
     others all resamples are exact unless told otherwise.
@@ -38,7 +41,7 @@ class Population:
     samples: int
     classes: int
     apart: float = 1.5
-    even: bool = True
+    slope: float = 0.0
     costly: bool = False
 
     @property
@@ -53,7 +56,7 @@ class Population:
 
     def draw(self, rng: np.random.Generator, samples: int) -> tuple[Array, Array, Array]:
         """Return labels and two models' scores, the second one's with more noise."""
-        shares = np.ones(self.classes) if self.even else 1 / np.arange(1, self.classes + 1) ** 1.5
+        shares = 1 / np.arange(1, self.classes + 1) ** self.slope
         labels = rng.choice(self.classes, samples, p=shares / shares.sum())
         logits = rng.standard_normal((samples, self.classes), dtype=np.float32)
         logits[np.arange(samples), labels] += self.apart
@@ -63,11 +66,13 @@ class Population:
 POPULATIONS = (
     Population("binary, 100 samples", 100, 2),
     Population("binary, 1,000 samples", 1000, 2),
-    Population("binary, 300 samples, 1 in 4 positive", 300, 2, even=False),
+    Population("binary, 300 samples, 1 in 4 positive", 300, 2, slope=1.5),
+    Population("binary, 500 samples, 1 in 50 positive", 500, 2, slope=5.6),
     Population("5 classes, 300 samples", 300, 5),
-    Population("10 uneven classes, 2,000 samples", 2000, 10, even=False),
+    Population("10 uneven classes, 2,000 samples", 2000, 10, slope=1.5),
     Population("50 classes, 20 samples each", 1000, 50, apart=3),
     Population("100 classes, 10 samples each", 1000, 100, apart=3),
+    Population("100 uneven classes, 1,500 samples", 1500, 100, apart=3, slope=1.2),
     Population("1,000 classes, 20 samples each", 20_000, 1000, apart=4, costly=True),
 )
 
@@ -110,16 +115,25 @@ def simulate(population: Population, runs: int, *, linear: bool) -> None:
         labels, good, bad = population.draw(rng, population.samples)
         found = evaluate_scores(labels, good, task=population.task, seed=seed, curves=False)
         for key in population.keys:
-            ends = {key: (*found.intervals[key], one[key])}
-            _, low, high = paired_difference(key, labels, good, bad, seed=seed)
-            ends[f"paired {key}"] = (low, high, one[key] - other[key])
-            for name, (start, stop, value) in ends.items():
-                held.setdefault(name, []).append((start <= value <= stop, stop - start))
-    spread = 2.58 * np.sqrt(0.95 * 0.05 / runs)
+            if key in found.intervals:
+                note(held, key, found.intervals[key], one[key])
+            with suppress(BadInput):  # of too few samples
+                _, *ends = paired_difference(key, labels, good, bad, seed=seed)
+                note(held, f"paired {key}", ends, one[key] - other[key])
     for name, rows in held.items():
         share, width = np.mean(rows, axis=0)
+        spread = 2.58 * np.sqrt(0.95 * 0.05 / len(rows))
         expected = f"{max(0, 0.95 - spread):.3f} … {min(1, 0.95 + spread):.3f}"
-        print(f"{population.name:38} {name:22} {share:.3f} ({expected})   width {width:.3f}", flush=True)
+        print(
+            f"{population.name:38} {name:22} {share:.3f} ({expected})   width {width:.3f}   none {runs - len(rows)}",
+            flush=True,
+        )
+
+
+def note(held: dict[str, list[tuple[bool, float]]], name: str, ends: Sequence[float], value: float) -> None:
+    """Note of an interval whether it holds the *value*, and its width."""
+    low, high = ends
+    held.setdefault(name, []).append((low <= value <= high, high - low))
 
 
 def main() -> None:

@@ -131,7 +131,10 @@ def test_of_intervals_the_whole_truth_is_said_once() -> None:
     """By the evaluation that knew every probability."""
     old, new = f"{NO_INTERVAL} f1_macro and roc_auc_macro: why.", f"{NO_INTERVAL} f1_macro: why."
     before, again = ("of the model", old), (new, NEED_SCORES, "of the data")
-    assert _all_said(before, again, whole=False) == ("of the model", old, "of the data")
+    area = f"{NO_INTERVAL} roc_auc_macro: why."
+    assert _all_said(before, again, whole=False) == ("of the model", area, new, "of the data")
+    assert _all_said((area,), again, whole=False) == (area, new, "of the data")
+    assert _all_said((new,), ("of the data",), whole=False) == ("of the data",)
     assert _all_said(before, (new, "of the data"), whole=True) == ("of the model", new, "of the data")
     assert _all_said((old,), (old,), whole=True) == (old,)
     absent, better = "class '0' occurs in no sample: left out.", "class '0' occurs in no sample: undefined."

@@ -82,14 +82,15 @@ def _merged(before: Evaluation, again: Evaluation) -> Evaluation:
 
 
 def _all_said(before: Sequence[str], again: Sequence[str], *, whole: bool) -> tuple[str, ...]:
-    """Join what was said; of intervals and of classes what was said when every probability was known: *again* if
-    *whole*, else *before*.
+    """Join what was said; of classes and areas what was said when every probability was known: *again* if *whole*,
+    else *before*. An F1 and its interval are always made again.
     """
+    stale = (NO_INTERVAL, *OF_CLASSES) if whole else ()
     old = [
-        text
+        text.replace(f"{NO_INTERVAL} f1_macro and ", f"{NO_INTERVAL} ")
         for text in before
-        if not (whole and (text.startswith(NO_INTERVAL) or any(said in text for said in OF_CLASSES)))
-        and not text.endswith(OUTSIDE)  # an F1's interval is always made again
+        if not any(said in text for said in stale)
+        and not text.startswith(f"{NO_INTERVAL} f1_macro:")
+        and not text.endswith(OUTSIDE)
     ]
-    new = [text for text in again if text != NEED_SCORES and (whole or not text.startswith(NO_INTERVAL))]
-    return tuple(dict.fromkeys((*old, *new)))
+    return tuple(dict.fromkeys((*old, *(text for text in again if text != NEED_SCORES))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from statistics import NormalDist
 
@@ -10,20 +11,20 @@ import numpy.typing as npt
 
 from mlflow_pt_eval.metrics import incidence
 from mlflow_pt_eval.metrics.counts import AVERAGED
-from mlflow_pt_eval.metrics.estimators import Draws, Estimator, draw, label_metric, ranking_metric
+from mlflow_pt_eval.metrics.estimators import Draws, draw, label_metric, ranking_metric
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import Inputs
 from mlflow_pt_eval.metrics.multilabel import THRESHOLD
-from mlflow_pt_eval.metrics.resampling import percentile_interval
+from mlflow_pt_eval.metrics.resampling import Interval, logit_interval, percentile_interval, reach
 from mlflow_pt_eval.metrics.result import Evaluation
 
-Ends = tuple[float, float]
+Ends = Interval
 
 CONFIDENCE = 0.95
-LEAST = 5  # samples of either side for an area, and of a class for an F1 on average
-LEAST_BIASED = 10  # of a class for an F1 on average so biased that it lies outside its own interval
+LEAST = 5  # samples of either side for an area
 LEAST_AVERAGED = 3  # of the classes of an averaged area, by `seen`: the noise in it is less than that of one alone
+LEAST_COUNTED = 5  # samples and predictions of the classes of an F1, together, by `seen`
 ROUNDING = 1e-9  # what the linear part adds to a metric that is the same in every resample
 
 NO_INTERVAL = "no interval of"  # begins what is said of those that are left out
@@ -55,42 +56,43 @@ def accuracy_interval(accuracy: float, samples: int) -> tuple[float, float]:
 def f1_interval(of: Incidence, draws: Draws) -> Ends | str:
     """Return the 95 % bootstrap interval of the macro-averaged F1, or why there is none.
 
-    Its width comes from all classes together, so that a rare one does it no harm (in simulations it held the truth in
-    9 of 10 with a class of one sample), but classes that are all rare do: with one sample each in 6 of 10. The more
-    classes there are, the narrower it is beside the bias that it is corrected for. Where that has moved it away from
-    the F1 itself it held the truth in 2 to 9 of 10 with 5 samples a class, in 7 to 9 with 7, in 9 with 10 and more.
+    What a class adds to the noise goes by its samples and predictions together, which are the denominator of its F1: a
+    rare class that is often predicted, and one among many that are not rare, do the interval no harm.
     """
-    whole, metric = of.whole(), AVERAGED["f1_macro"]
-    samples, classes = whole.support.sum(), np.count_nonzero(whole.support + whole.predicted)
-    if samples < LEAST * classes:
+    whole = of.whole()
+    samples = seen(whole.support + whole.predicted)
+    if samples < LEAST_COUNTED:
         return FEW
-    ends = _interval(label_metric(of, metric), draws)
-    return FEW if samples < LEAST_BIASED * classes and _outside(float(metric(whole)), ends) else ends
-
-
-def _outside(value: float, ends: Ends | str) -> bool:
-    return not isinstance(ends, str) and not ends[0] <= value <= ends[1]
+    half = reach(CONFIDENCE, samples=samples, freedom=samples - 1)
+    return _share(percentile_interval(*draw(label_metric(of, AVERAGED["f1_macro"]), draws), half))
 
 
 def auc_interval(inputs: Inputs, key: str, support: Ints, draws: Draws) -> Ends | str:
     """Return the 95 % bootstrap interval of the area under the ROC curve, or why there is none.
 
-    Beside 500 negatives it held the truth in 1 of 10 simulations with one positive, in 6 to 7 with three, and in 8 to 9
-    with five, the least that is taken.
+    With fewer positives than are taken there often is none: all of them lie above the negatives.
     """
     if too_few(support, inputs.n_samples):
         return FEW
-    return _interval(ranking_metric(inputs, key, threads=draws.threads), draws)
+    samples = seen(smaller_sides(support, inputs.n_samples))
+    alone = key == "roc_auc"  # where the other classes' samples tell of the spread, too, it is known well enough
+    half = reach(CONFIDENCE, samples=samples, freedom=samples - 1 if alone else math.inf)
+    return _share(logit_interval(*draw(ranking_metric(inputs, key, threads=draws.threads), draws), half))
 
 
 def too_few(support: Ints, samples: int) -> bool:
     """Say whether classes of so many samples each, *support* (K,), are too rare for an interval of an area."""
-    sizes = np.minimum(support, samples - support)
-    return seen(sizes) < (LEAST if len(sizes) <= 2 else LEAST_AVERAGED)  # two classes have the same sides
+    least = LEAST if len(support) <= 2 else LEAST_AVERAGED  # two classes have the same sides
+    return seen(smaller_sides(support, samples)) < least
+
+
+def smaller_sides(support: Ints, samples: int) -> Ints:
+    """Return how many of so many samples are of each class or are not, whatever is less, (K,)."""
+    return np.minimum(support, samples - support)
 
 
 def seen(sizes: npt.NDArray[np.integer]) -> float:
-    """Return how many samples the classes' smaller sides, *sizes* (K,), have, each as far as it makes the variance.
+    """Return how many samples classes of *sizes* (K,) have, each as far as it makes the variance of their average.
 
     The bootstrap of m samples misses 1 / m of the variance of their mean, of one sample all of it. If the samples of
     all classes vary alike, each class has a share in proportion to 1 / m in the variance of the classes' average, and
@@ -100,9 +102,8 @@ def seen(sizes: npt.NDArray[np.integer]) -> float:
     return float((1 / present).sum() / (1 / present**2).sum()) if len(present) else 0.0
 
 
-def _interval(estimator: Estimator, draws: Draws) -> Ends | str:
-    """Return an interval of a share, which is from 0 to 1, or why there is none."""
-    ends = percentile_interval(*draw(estimator, draws))
+def _share(ends: Ends | None) -> Ends | str:
+    """Return the interval of a share, which is from 0 to 1, or why there is none."""
     if ends is None or ends[1] - ends[0] <= ROUNDING:
         return ALIKE
     return max(0.0, ends[0]), min(1.0, ends[1])
@@ -128,4 +129,5 @@ def parted(found: Mapping[str, Ends | str], metrics: Mapping[str, float]) -> tup
     ends = {key: each for key, each in found.items() if not isinstance(each, str)}
     reasons = {each: [key for key in found if found[key] == each] for each in found.values() if isinstance(each, str)}
     left_out = (f"{NO_INTERVAL} {' and '.join(keys)}: {reason}." for reason, keys in reasons.items())
-    return ends, (*left_out, *(f"{key} {OUTSIDE}" for key in ends if _outside(metrics[key], ends[key])))
+    outside = (key for key, (low, high) in ends.items() if not low <= metrics[key] <= high)
+    return ends, (*left_out, *(f"{key} {OUTSIDE}" for key in outside))

@@ -21,9 +21,9 @@ from mlflow_pt_eval.metrics.counts import BINARY, MULTILABEL
 from mlflow_pt_eval.metrics.estimators import Draws, Estimator, draw, label_metric, mean, ranking_metric
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, losses_given
-from mlflow_pt_eval.metrics.intervals import ALIKE, FEW, ROUNDING, too_few
+from mlflow_pt_eval.metrics.intervals import ALIKE, FEW, ROUNDING, smaller_sides, too_few
 from mlflow_pt_eval.metrics.outputs import INDICATOR_MEANS, SAMPLE_MEANS, Outputs, outputs
-from mlflow_pt_eval.metrics.resampling import percentile_interval
+from mlflow_pt_eval.metrics.resampling import percentile_interval, reach
 from mlflow_pt_eval.metrics.result import Floats
 
 EXACT_FLIPS = 1000  # up to here McNemar's test is the binomial one
@@ -78,7 +78,7 @@ def paired_difference(
         raise BadInput(f"confidence is {confidence}: give a share between 0 and 1, such as 0.95.")
     draws = Draws(resamples, seed, workers(threads))
     value, values = draw(_difference(metric, labels, candidate, baseline, draws.threads), draws)
-    interval = percentile_interval(value, values, confidence)
+    interval = percentile_interval(value, values, reach(confidence))
     if interval is None or np.isnan(value):
         raise BadInput(f"{metric} is undefined on these labels (a class is missing): compare another metric.")
     if interval[1] - interval[0] <= ROUNDING < abs(value):
@@ -124,7 +124,7 @@ def _rare(of: Inputs) -> bool:
     """Say whether an area of these labels is defined, but has no interval."""
     several = of.task == "multilabel"
     support = of.labels.sum(axis=0) if several else np.bincount(of.labels, minlength=of.n_classes)
-    return bool(np.minimum(support, of.n_samples - support).any()) and too_few(support, of.n_samples)
+    return bool(smaller_sides(support, of.n_samples).any()) and too_few(support, of.n_samples)
 
 
 def _label_difference(metric: str, ours: Outputs, theirs: Outputs) -> Estimator:

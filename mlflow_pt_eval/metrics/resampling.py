@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit, stdtrit
 
 from mlflow_pt_eval.metrics.blocks import cut, run
 from mlflow_pt_eval.metrics.groups import Ints
@@ -16,6 +18,7 @@ from mlflow_pt_eval.metrics.result import Floats
 Weights = npt.NDArray[np.floating[Any]]
 Statistic = Callable[[Weights], Floats]
 Influence = npt.NDArray[np.floating[Any]]
+Interval = tuple[float, float]
 
 BLOCK_WEIGHTS = 1 << 19  # 2 MB of float32 at once
 LARGEST_WORK = 4_000_000_000  # steps of about 0.5 ns: above it only the linear part is resampled
@@ -97,14 +100,22 @@ def _bins(values: Influence, by_count: Ints) -> Ints:
     return np.union1d(by_count, np.searchsorted(values, edges))
 
 
-def percentile_interval(estimate: float, values: Floats, confidence: float = 0.95) -> tuple[float, float] | None:
+def reach(confidence: float = 0.95, *, samples: float = math.inf, freedom: float = math.inf) -> float:
+    """Return how many of a bootstrap's standard deviations an interval reaches to each side (Hesterberg 2015, 4.2).
+
+    Of many samples that is the normal distribution's 1.96 for 0.95. The bootstrap of m *samples* misses 1 / m of the
+    variance, and where few have told the rest, it is Student's t of so many degrees of *freedom*.
+    """
+    return float(stdtrit(freedom, (1 + confidence) / 2)) / math.sqrt(1 - 1 / samples)
+
+
+def percentile_interval(estimate: float, values: Floats, half: float) -> Interval | None:
     """Return the bias-corrected percentile interval (Efron 1981) of the resampled *values*; None if none is defined.
 
     Resamples repeat samples, so that an F1 of small classes comes out lower in most of them than in the data: as far
-    as the *estimate* is off their middle, the percentiles move to the other side. Plain percentiles of an F1 over 100
-    classes of 10 samples held the truth in 6 of 10 simulated data sets, these do in more than 9 (benchmarks/coverage).
-    Where the classes are so many that an end would lie beyond all resamples, which are then all but normal, it is as
-    many of their standard deviations away as it would be with more of them.
+    as the *estimate* is off their middle, the percentiles, those of *half* standard deviations to each side, move to
+    the other one. Where an end would lie beyond all resamples, which are then of so many classes that they are all but
+    normal, it is as many of their standard deviations away as it would be with more of them.
     """
     defined = values[~np.isnan(values)]
     if not len(defined):
@@ -113,9 +124,23 @@ def percentile_interval(estimate: float, values: Floats, confidence: float = 0.9
     last = len(defined) / (len(defined) + 1)
     furthest = NORMAL.inv_cdf(last)  # in standard deviations, where the last resample lies
     shift = 2 * NORMAL.inv_cdf(min(max(below, 1 - last), last))
-    half = NORMAL.inv_cdf((1 + confidence) / 2)
     if abs(shift) + half > max(furthest, half) and defined.min() < defined.max():
-        middle, reach = 2 * estimate - float(defined.mean()), half * float(defined.std())
-        return middle - reach, middle + reach
+        middle, width = 2 * estimate - float(defined.mean()), half * float(defined.std())
+        return middle - width, middle + width
     low, high = np.quantile(defined, [NORMAL.cdf(shift - half), NORMAL.cdf(shift + half)])
     return float(low), float(high)
+
+
+def logit_interval(estimate: float, values: Floats, half: float) -> Interval | None:
+    """Return an area's interval: *half* standard deviations of the resampled *values* on the scale of logits.
+
+    Near 1 an area has a long tail below, of which the resamples of few positives know little: their percentiles held
+    the truth in 6 to 9 of 10 simulated data sets with 5 to 12 positives, this does in 9 or more (benchmarks/coverage).
+    """
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return None
+    if not 0 < estimate < 1:  # all of one side lie above the other's, in each resample
+        return estimate, estimate
+    middle, width = logit(estimate), half * float(defined.std()) / (estimate * (1 - estimate))
+    return float(expit(middle - width)), float(expit(middle + width))

@@ -18,6 +18,7 @@ from mlflow_pt_eval.metrics import (
     incidence,
     intervals,
     predictions_frame,
+    rarity,
 )
 from mlflow_pt_eval.metrics.estimators import Draws
 from mlflow_pt_eval.metrics.intervals import wilson
@@ -171,11 +172,11 @@ def test_one_sample_has_the_accuracys_interval_alone() -> None:
 
 def test_what_a_class_of_each_size_adds_to_the_samples_seen() -> None:
     """One class's own size; of several the rare ones count most, absent ones nothing."""
-    assert intervals.seen(np.array([7])) == pytest.approx(7)
-    assert intervals.seen(np.array([10] * 100)) == pytest.approx(10)
-    assert intervals.seen(np.array([300, 300, 1])) == pytest.approx(1, abs=0.01)
-    assert intervals.seen(np.array([0, 4])) == pytest.approx(4)
-    assert intervals.seen(np.array([0, 0])) == 0
+    assert rarity.seen(np.array([7])) == pytest.approx(7)
+    assert rarity.seen(np.array([10] * 100)) == pytest.approx(10)
+    assert rarity.seen(np.array([300, 300, 1])) == pytest.approx(1, abs=0.01)
+    assert rarity.seen(np.array([0, 4])) == pytest.approx(4)
+    assert rarity.seen(np.array([0, 0])) == 0
 
 
 def normal_sample(rng: np.random.Generator, samples: int) -> tuple[Array, Array]:

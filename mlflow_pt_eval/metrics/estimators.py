@@ -7,6 +7,7 @@ in a thousand resamples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +20,14 @@ from mlflow_pt_eval.metrics import class_averages, counts
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import Inputs
+from mlflow_pt_eval.metrics.rarity import seen
 from mlflow_pt_eval.metrics.resampling import (
     LARGEST_WORK,
     Influence,
     Statistic,
     Weights,
     each_once,
+    reach,
     resample,
     resample_linear,
 )
@@ -59,13 +62,20 @@ def _whole(value: object) -> bool:
 class Estimator:
     """A metric of atoms, *counts* (M,) samples each: `exact` makes its function of weights, at *work* steps a resample.
 
-    `linear` returns the metric and its influence (M,).
+    `linear` returns the metric and its influence (M,). Where few *samples* make its variance (`rarity.seen`), and tell
+    of it with so many degrees of *freedom*, its intervals reach further.
     """
 
     counts: Ints
     work: int
     exact: Callable[[], Statistic]
     linear: Callable[[], tuple[float, Influence]]
+    samples: float = math.inf
+    freedom: float = math.inf
+
+    def reach(self, confidence: float) -> float:
+        """Return how many of a bootstrap's standard deviations its interval reaches to each side."""
+        return reach(confidence, samples=self.samples, freedom=self.freedom)
 
     def minus(self, other: Estimator) -> Estimator:
         """Return the estimator of the difference to *other*, which is of the same atoms."""
@@ -78,7 +88,8 @@ class Estimator:
             (ours, here), (theirs, there) = self.linear(), other.linear()
             return ours - theirs, here - there
 
-        return Estimator(self.counts, self.work + other.work, exact, linear)
+        few = {"samples": min(self.samples, other.samples), "freedom": min(self.freedom, other.freedom)}
+        return Estimator(self.counts, self.work + other.work, exact, linear, **few)
 
 
 def draw(estimator: Estimator, draws: Draws) -> tuple[float, Floats]:
@@ -104,14 +115,17 @@ def label_metric(of: Incidence, statistic: counts.Statistic) -> Estimator:
     return Estimator(of.counts, of.work, exact, linear)
 
 
-def ranking_metric(inputs: Inputs, key: str, *, threads: int) -> Estimator:
-    """Return the estimator of a metric of `class_averages.RANKING`."""
-    measure = class_averages.RANKING[key]
+def ranking_metric(inputs: Inputs, key: str, rare: Ints, *, threads: int) -> Estimator:
+    """Return the estimator of a metric of `class_averages.RANKING`, of classes of such `rarity.sides`, *rare* (K,)."""
+    measure, samples = class_averages.RANKING[key], max(2.0, seen(rare))  # of one nothing could be told
+    alone = len(rare) <= 2  # else the samples of all the classes tell of the spread
     return Estimator(
         counts=each_once(inputs.n_samples),
         work=class_averages.work(inputs),
         exact=partial(class_averages.statistic, inputs, measure, threads=threads),
         linear=partial(class_averages.influence, inputs, measure, threads=threads),
+        samples=samples,
+        freedom=samples - 1 if alone else math.inf,
     )
 
 

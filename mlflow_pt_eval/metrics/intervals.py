@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from mlflow_pt_eval.metrics import incidence
 from mlflow_pt_eval.metrics.counts import AVERAGED
@@ -16,14 +15,11 @@ from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import Inputs
 from mlflow_pt_eval.metrics.multilabel import THRESHOLD
-from mlflow_pt_eval.metrics.resampling import Interval, logit_interval, percentile_interval, reach
+from mlflow_pt_eval.metrics.rarity import seen, too_few
+from mlflow_pt_eval.metrics.resampling import Interval, logit_interval, percentile_interval
 from mlflow_pt_eval.metrics.result import Evaluation
 
-Ends = Interval
-
 CONFIDENCE = 0.95
-LEAST = 5  # samples of either side for an area
-LEAST_AVERAGED = 3  # of the classes of an averaged area, by `seen`: the noise in it is less than that of one alone
 LEAST_COUNTED = 5  # samples and predictions of the classes of an F1, together, by `seen`
 ROUNDING = 1e-9  # what the linear part adds to a metric that is the same in every resample
 
@@ -53,7 +49,7 @@ def accuracy_interval(accuracy: float, samples: int) -> tuple[float, float]:
     return wilson(round(accuracy * samples), samples)
 
 
-def f1_interval(of: Incidence, draws: Draws) -> Ends | str:
+def f1_interval(of: Incidence, draws: Draws) -> Interval | str:
     """Return the 95 % bootstrap interval of the macro-averaged F1, or why there is none.
 
     What a class adds to the noise goes by its samples and predictions together, which are the denominator of its F1: a
@@ -63,64 +59,43 @@ def f1_interval(of: Incidence, draws: Draws) -> Ends | str:
     samples = seen(whole.support + whole.predicted)
     if samples < LEAST_COUNTED:
         return FEW
-    half = reach(CONFIDENCE, samples=samples, freedom=samples - 1)
-    return _share(percentile_interval(*draw(label_metric(of, AVERAGED["f1_macro"]), draws), half))
+    estimator = replace(label_metric(of, AVERAGED["f1_macro"]), samples=samples, freedom=samples - 1)
+    return _share(percentile_interval(*draw(estimator, draws), estimator.reach(CONFIDENCE)))
 
 
-def auc_interval(inputs: Inputs, key: str, support: Ints, draws: Draws) -> Ends | str:
-    """Return the 95 % bootstrap interval of the area under the ROC curve, or why there is none.
+def auc_interval(inputs: Inputs, key: str, rare: Ints, draws: Draws) -> Interval | str:
+    """Return the 95 % bootstrap interval of the area under the ROC curve, or why there is none; *rare* are its `sides`.
 
     With fewer positives than are taken there often is none: all of them lie above the negatives.
     """
-    if too_few(support, inputs.n_samples):
+    if too_few(rare):
         return FEW
-    samples = seen(smaller_sides(support, inputs.n_samples))
-    alone = key == "roc_auc"  # where the other classes' samples tell of the spread, too, it is known well enough
-    half = reach(CONFIDENCE, samples=samples, freedom=samples - 1 if alone else math.inf)
-    return _share(logit_interval(*draw(ranking_metric(inputs, key, threads=draws.threads), draws), half))
+    estimator = ranking_metric(inputs, key, rare, threads=draws.threads)
+    return _share(logit_interval(*draw(estimator, draws), estimator.reach(CONFIDENCE)))
 
 
-def too_few(support: Ints, samples: int) -> bool:
-    """Say whether classes of so many samples each, *support* (K,), are too rare for an interval of an area."""
-    least = LEAST if len(support) <= 2 else LEAST_AVERAGED  # two classes have the same sides
-    return seen(smaller_sides(support, samples)) < least
-
-
-def smaller_sides(support: Ints, samples: int) -> Ints:
-    """Return how many of so many samples are of each class or are not, whatever is less, (K,)."""
-    return np.minimum(support, samples - support)
-
-
-def seen(sizes: npt.NDArray[np.integer]) -> float:
-    """Return how many samples classes of *sizes* (K,) have, each as far as it makes the variance of their average.
-
-    The bootstrap of m samples misses 1 / m of the variance of their mean, of one sample all of it. If the samples of
-    all classes vary alike, each class has a share in proportion to 1 / m in the variance of the classes' average, and
-    1 / (what this returns) of all is missed.
-    """
-    present = sizes[sizes > 0].astype(np.float64)
-    return float((1 / present).sum() / (1 / present**2).sum()) if len(present) else 0.0
-
-
-def _share(ends: Ends | None) -> Ends | str:
+def _share(ends: Interval | None) -> Interval | str:
     """Return the interval of a share, which is from 0 to 1, or why there is none."""
     if ends is None or ends[1] - ends[0] <= ROUNDING:
         return ALIKE
     return max(0.0, ends[0]), min(1.0, ends[1])
 
 
-def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) -> dict[str, Ends | str]:
+def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) -> dict[str, Interval | str]:
     """Return the 95 % intervals of `f1_macro` and `roc_auc` or `roc_auc_macro`, as far as defined, or why not."""
     if inputs.task == "multilabel":
         atoms = incidence.of_indicators(inputs.labels != 0, inputs.scores > THRESHOLD)
     else:
         atoms = incidence.of_confusion(evaluation.confusion)
     support = np.array([row.support for row in evaluation.per_class])
+    rare = np.minimum(support, inputs.n_samples - support)
     areas = [key for key in ("roc_auc", "roc_auc_macro") if key in evaluation.metrics]
-    return {"f1_macro": f1_interval(atoms, draws)} | {key: auc_interval(inputs, key, support, draws) for key in areas}
+    return {"f1_macro": f1_interval(atoms, draws)} | {key: auc_interval(inputs, key, rare, draws) for key in areas}
 
 
-def parted(found: Mapping[str, Ends | str], metrics: Mapping[str, float]) -> tuple[dict[str, Ends], tuple[str, ...]]:
+def parted(
+    found: Mapping[str, Interval | str], metrics: Mapping[str, float]
+) -> tuple[dict[str, Interval], tuple[str, ...]]:
     """Return the intervals that there are, and what is to be said of them.
 
     That is for each reason why some are left out one line that names those, and one for each of *metrics* that lies

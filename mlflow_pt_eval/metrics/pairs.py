@@ -21,9 +21,10 @@ from mlflow_pt_eval.metrics.counts import BINARY, MULTILABEL
 from mlflow_pt_eval.metrics.estimators import Draws, Estimator, draw, label_metric, mean, ranking_metric
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.inputs import Inputs, losses_given
-from mlflow_pt_eval.metrics.intervals import ALIKE, FEW, ROUNDING, smaller_sides, too_few
+from mlflow_pt_eval.metrics.intervals import ALIKE, FEW, ROUNDING
 from mlflow_pt_eval.metrics.outputs import INDICATOR_MEANS, SAMPLE_MEANS, Outputs, outputs
-from mlflow_pt_eval.metrics.resampling import percentile_interval, reach
+from mlflow_pt_eval.metrics.rarity import sides, too_few
+from mlflow_pt_eval.metrics.resampling import percentile_interval
 from mlflow_pt_eval.metrics.result import Floats
 
 EXACT_FLIPS = 1000  # up to here McNemar's test is the binomial one
@@ -77,8 +78,9 @@ def paired_difference(
     if not 0 < confidence < 1:
         raise BadInput(f"confidence is {confidence}: give a share between 0 and 1, such as 0.95.")
     draws = Draws(resamples, seed, workers(threads))
-    value, values = draw(_difference(metric, labels, candidate, baseline, draws.threads), draws)
-    interval = percentile_interval(value, values, reach(confidence))
+    difference = _difference(metric, labels, candidate, baseline, draws.threads)
+    value, values = draw(difference, draws)
+    interval = percentile_interval(value, values, difference.reach(confidence))
     if interval is None or np.isnan(value):
         raise BadInput(f"{metric} is undefined on these labels (a class is missing): compare another metric.")
     if interval[1] - interval[0] <= ROUNDING < abs(value):
@@ -97,9 +99,10 @@ def _difference(
         raise BadInput(f"{metric} is of a binary task, these have more classes: compare {metric}_macro.")
     if metric in RANKING:
         ranked = [_ranked(each, metric) for each in (ours, theirs)]
-        if "roc_auc" in metric and _rare(ranked[0]):
+        rare = sides(ranked[0])
+        if "roc_auc" in metric and rare.any() and too_few(rare):  # of one class alone it is undefined
             raise BadInput(f"{metric} has no paired interval: {FEW}; compare on more samples.")
-        one, other = (ranking_metric(each, metric, threads=threads) for each in ranked)
+        one, other = (ranking_metric(each, metric, rare, threads=threads) for each in ranked)
         return one.minus(other)
     if metric in SAMPLE_MEANS:
         return mean(SAMPLE_MEANS[metric](_scored(ours, metric)) - SAMPLE_MEANS[metric](_scored(theirs, metric)))
@@ -118,13 +121,6 @@ def _ranked(each: Outputs, metric: str) -> Inputs:
     """Return the scores under the task that *metric* is of: two classes have averages too."""
     inputs = _scored(each, metric)
     return inputs if metric in ONLY_BINARY or each.multilabel else replace(inputs, task="multiclass")
-
-
-def _rare(of: Inputs) -> bool:
-    """Say whether an area of these labels is defined, but has no interval."""
-    several = of.task == "multilabel"
-    support = of.labels.sum(axis=0) if several else np.bincount(of.labels, minlength=of.n_classes)
-    return bool(smaller_sides(support, of.n_samples).any()) and too_few(support, of.n_samples)
 
 
 def _label_difference(metric: str, ours: Outputs, theirs: Outputs) -> Estimator:

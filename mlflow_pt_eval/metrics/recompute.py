@@ -16,9 +16,10 @@ from mlflow_pt_eval.metrics.evaluate import evaluate_scores, mean_loss, per_clas
 from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import check
-from mlflow_pt_eval.metrics.intervals import Ends, accuracy_interval, f1_interval, parted
+from mlflow_pt_eval.metrics.intervals import accuracy_interval, f1_interval, parted
 from mlflow_pt_eval.metrics.multilabel import label_pass
 from mlflow_pt_eval.metrics.predictions import ALL_CLASSES
+from mlflow_pt_eval.metrics.resampling import Interval
 from mlflow_pt_eval.metrics.result import CalibrationBins, Curves, Evaluation
 from mlflow_pt_eval.metrics.stored import TOPS, Stored, read
 from mlflow_pt_eval.names import Task
@@ -95,7 +96,7 @@ def _evaluation(
     draws: Draws | None,
 ) -> Evaluation:
     unknown, total = np.full(len(stored.class_names), np.nan), len(stored.table)
-    found: dict[str, Ends | str] = {"accuracy": accuracy_interval(metrics["accuracy"], total)}
+    found: dict[str, Interval | str] = {"accuracy": accuracy_interval(metrics["accuracy"], total)}
     if draws is not None:
         found["f1_macro"] = f1_interval(atoms, draws)
     intervals, said = parted(found, metrics)

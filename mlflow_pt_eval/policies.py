@@ -202,8 +202,8 @@ def missing_monitors(history: History, monitors: Iterable[tuple[str, str]]) -> l
 
 def require_monitors(history: History, monitors: Iterable[tuple[str, str]]) -> None:
     """Raise MetricNotLogged if something monitors a key that no epoch has logged."""
-    missing = missing_monitors(history, monitors)
-    if history and missing:
+    missing = missing_monitors(history, monitors) if history else ()
+    if missing:
         raise MetricNotLogged(" ".join(missing))
 
 

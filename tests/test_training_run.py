@@ -311,12 +311,32 @@ def test_when_no_checkpoint_is_whole_each_is_listed():
 def test_state_that_does_not_fit_the_checkpoint_is_refused_by_name():
     """A part more or less than was saved is named before anything is changed."""
     first = scored([0.1])
+    before = mlflow.get_run(first.run_id)
     with (
         pytest.raises(StateMismatch, match="counter"),
         mpe.TrainingRun({"model": model(), "counter": Counter()}, resume=first.run_id),
     ):
         pass
-    assert mlflow.get_run(first.run_id).info.status == "FAILED"
+    after = mlflow.get_run(first.run_id)
+    assert (after.info.status, after.info.end_time) == ("FINISHED", before.info.end_time)
+    assert after.data.tags["pt_eval.resumable"] == "false"
+
+
+def test_a_run_that_cannot_be_taken_up_stays_as_it_ended():
+    """By a signal or an error, with what says so: nothing has been trained."""
+    run = mpe.TrainingRun({"model": model()})
+    with pytest.raises(SystemExit), run:
+        list(signal.raise_signal(signal.SIGTERM) for _ in run.epochs(3))
+    before = mlflow.get_run(run.run_id)
+    with (
+        pytest.raises(StateMismatch),
+        mpe.TrainingRun({"model": torch.nn.Linear(1, 1)}, resume=run.run_id),
+    ):
+        pass
+    after = mlflow.get_run(run.run_id)
+    assert after.info.status == before.info.status == "KILLED"
+    for tag, value in (("pt_eval.interrupted", "SIGTERM"), ("pt_eval.resumable", "true")):
+        assert after.data.tags[tag] == before.data.tags[tag] == value
 
 
 def test_any_stateful_is_part_of_the_state():
@@ -380,13 +400,18 @@ def test_environment_and_code_are_recorded():
 
 def test_a_secret_among_the_params_is_not_logged(caplog):
     """Neither by its name nor inside a URI."""
-    run = scored([0.1], params={"api_key": "abc", "db": "postgresql://me:pw@host/x", "max_tokens": 5})
+    secret = {"api_key": "abc", "password": 1234, "token": "abc", "hub.hf_token": "abc", "wandb_token": "abc"}
+    plain = {"max_tokens": "5", "pad_token": "[PAD]", "use_cls_token": "True", "token_type": "bpe", "sep_token_id": "3"}
+    given = {**secret, **plain, "use_cls_token": True, "cls_token": None, "db": "postgresql://me:pw@host/x"}
+    run = scored([0.1], params=given)
     assert mlflow.get_run(run.run_id).data.params == {
-        "api_key": "***",
+        **dict.fromkeys(secret, "***"),
+        **plain,
+        "cls_token": "None",
         "db": "postgresql://me:***@host/x",
-        "max_tokens": "5",
     }
     assert "abc" not in caplog.text
+    assert caplog.text.count("looks like a secret") == len(secret)
 
 
 def test_a_second_process_on_the_same_run_is_refused():
@@ -609,3 +634,42 @@ def test_a_sampler_in_the_state_is_resumed_in_mid_epoch():
     with pytest.raises(Crash) as crash:
         sampled(cut=4)
     assert sampled(resume=crash.value.args[0]) == whole[3:]
+
+
+@pytest.mark.parametrize("callbacks", [[mpe.RegisterBest("none", input_example=torch.zeros(2, 2))], [WAIT]])
+def test_a_block_without_an_epoch_ends_cleanly(callbacks, caplog):
+    """Nothing to register, no monitor to miss; what was logged in a loop of one's own is said to be no epoch."""
+    patience = mpe.EarlyStopping(monitor="val_loss", mode="min", patience=3)
+    with mpe.TrainingRun({"model": model()}, callbacks=[*callbacks, patience]) as run:
+        for epoch in range(3):
+            run.log(a=epoch)
+    assert mlflow.get_run(run.run_id).info.status == "FINISHED"
+    assert run.registered_version is None
+    assert "0 steps, but no epoch: nothing was saved" in caplog.text
+    if callbacks != [WAIT]:
+        assert "nothing is registered as 'none': the training had no epoch" in caplog.text
+
+
+def test_metrics_may_stand_in_a_mapping():
+    """As `validate` returns them; what is none is refused in one line."""
+    with mpe.TrainingRun({"model": model()}) as run:
+        for _ in run.epochs(1):
+            run.log({"a": 1.0}, b=2.0)
+            run.log_step({"c": 3.0})
+            for refused in (1.0, [("a", 1.0)], {1: 1.0}):
+                with pytest.raises(BadInput, match=r"run.log got .*; it takes metrics by name, run.log\(loss=0.5\)"):
+                    run.log(refused)
+    assert dict(run.history[0].metrics) == {"a": 1.0, "b": 2.0, "c": 3.0}
+
+
+def test_a_loader_that_is_used_up_is_named_once(caplog):
+    """A generator gives its batches in the first epoch alone."""
+    used_up = iter([torch.zeros(1)])
+    with mpe.TrainingRun({"model": model()}) as run:
+        for _ in run.epochs(3):
+            for _ in run.batches(used_up):
+                pass
+    said = [record.getMessage() for record in caplog.records if "gave no batch" in record.getMessage()]
+    assert [text.split(", and")[0] for text in said] == [
+        "the list_iterator that run.batches got in epoch 1 is used up: it gave no batch"
+    ]

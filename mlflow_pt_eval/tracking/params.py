@@ -19,8 +19,10 @@ from mlflow_pt_eval.tracking.runs import get_run, set_tags
 from mlflow_pt_eval.tracking.store import Store
 
 _LONGEST = 6000  # MLflow cuts what is longer, without a word
-_SECRET = re.compile(r"passw(or)?d|secret|token|api_?key|credential|private_?key", re.IGNORECASE)
-_NOT_SECRET = re.compile(r"^(num|max|min|n)_|_(size|length|len|count|ids?|dim)$|tokens|tokenizer", re.IGNORECASE)
+_SECRET = re.compile(r"passw(or)?d|secret|api_?key|credential|private_?key", re.IGNORECASE)
+# Of a login, not of a text: `pad_token`, `token_type` and numbers of tokens are no secrets.
+_TOKEN = re.compile(r"(access|api|auth|bearer|git\w*|hf|hub|id|refresh|session)_?token(?!s|izer)|token$", re.IGNORECASE)
+_OF_TEXT = re.compile(r"(bos|class|cls|end|eos|image|mask|pad|sep|start|unk)_?token$", re.IGNORECASE)
 _KEY = re.compile(r"[\w\-. :/]{1,250}")
 _log = logging.getLogger("mlflow_pt_eval")
 
@@ -34,8 +36,10 @@ class Drift:
     now: str
 
 
-def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def flatten(params: Mapping[str, Any], prefix: str = "", *, quiet: bool = False) -> dict[str, str]:
     """Make params flat texts: nested mappings join their keys with dots; secrets and passwords in URIs are hidden.
+
+    What is hidden or cut is said, unless *quiet*.
 
     >>> flatten({"lr": 1e-3, "model": {"width": 64}})
     {'lr': '0.001', 'model.width': '64'}
@@ -43,7 +47,10 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, value in params.items():
         name = f"{prefix}{key}"
-        more = flatten(value, f"{name}.") if isinstance(value, Mapping) else {_checked(name): _text(name, value)}
+        if isinstance(value, Mapping):
+            more = flatten(value, f"{name}.", quiet=quiet)
+        else:
+            more = {_checked(name): _text(name, value, quiet=quiet)}
         if both := sorted(flat.keys() & more.keys()):
             raise BadInput(f"two params come to the key {both[0]!r}, since nested keys are joined by dots: rename one.")
         flat |= more
@@ -58,14 +65,22 @@ def _checked(name: str) -> str:
     return name
 
 
-def _text(name: str, value: Any) -> str:
-    if _SECRET.search(name) and not _NOT_SECRET.search(name):
-        _log.warning("the param %r looks like a secret: its value is not logged", name)
+def _text(name: str, value: Any, *, quiet: bool) -> str:
+    if _is_secret(name, value):
+        if not quiet:
+            _log.warning("the param %r looks like a secret: its value is not logged", name)
         return "***"
     text = redact(str(value))
-    if len(text) > _LONGEST:
+    if len(text) > _LONGEST and not quiet:
         _log.warning("the param %r is %d characters long, of which MLflow keeps %d", name, len(text), _LONGEST)
     return text[:_LONGEST]
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return False
+    is_token = _TOKEN.search(name) and not _OF_TEXT.search(name) and not isinstance(value, int | float)
+    return _SECRET.search(name) is not None or bool(is_token)
 
 
 def log_params(store: Store, run_id: str, params: Mapping[str, Any]) -> list[Drift]:

@@ -32,6 +32,15 @@ def _plain(value: Any) -> Any:
     return {key: _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else value
 
 
+def metrics_of(caller: str, given: Any, named: dict[str, Any]) -> dict[str, Any]:
+    """Return metrics that may be given in a mapping, by name, or both; BadInput for anything else."""
+    if given is None:
+        return named
+    if not (isinstance(given, Mapping) and all(isinstance(key, str) for key in given)):
+        raise BadInput(f"{caller} got {_shown(given)}; it takes metrics by name, {caller}(loss=0.5), or a mapping.")
+    return {**given, **named}
+
+
 def check_callbacks(callbacks: Any) -> None:
     """Raise BadInput unless *callbacks* can be gone through, as a list."""
     if not isinstance(callbacks, Iterable) or isinstance(callbacks, str | Mapping):

@@ -40,7 +40,7 @@ class Batches:
         self._further: list[Any] = []  # an epoch's other loaders, in the order of their first use
         self._further_states: list[Mapping[str, Any]] = []  # those of the epoch before, or of the checkpoint
         self._puts_back = False  # whether these are to be put back
-        self._has_said = self._has_said_one_way = False
+        self._has_said = self._has_said_one_way = self._has_said_empty = False
 
     def hide(self) -> None:
         """Show no bar: one for all processes is enough."""
@@ -70,6 +70,14 @@ class Batches:
         else:
             self._began = here
         yield from self._shown(self._current, f"epoch {epoch}", self._current.consumed)
+        if self._current is not None and not self._current.consumed and not self._has_said_empty:
+            self._has_said_empty = True
+            used_up = "is used up: it" if isinstance(loader, Iterator) else "is empty: it"
+            _log.warning(
+                "the %s that run.batches got in epoch %d %s gave no batch, and nothing was trained; give a DataLoader, "
+                "or anything else that begins anew each time that it is iterated",
+                *(type(loader).__name__, epoch, used_up),
+            )
 
     def end_epoch(self) -> None:
         """Note where the epoch has left its loaders, and let go of those that the next one may not use."""

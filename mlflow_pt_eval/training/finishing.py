@@ -34,7 +34,7 @@ def end_clean(session: Session, run: TrainingRun) -> None:
         session.finish_left(run, ends=True)
         if session.progress.epoch_open:
             _give_up_epoch(session)
-        elif not session.progress.history and session.progress.step:
+        elif not session.progress.history and (session.progress.step or session.progress.logged_outside):
             _log.warning(
                 "the training had %d steps, but no epoch: nothing was saved; the loop over its epochs has to be "
                 "`for epoch in run.epochs(n)`",
@@ -184,7 +184,7 @@ def _close_anyway(session: Session, ending: Ending, tags: dict[str, str]) -> Non
 def give_up(opening: Opening, recorder: Recorder | None, error: BaseException) -> None:
     """Mark a run that could not be taken up, and let go of it and of what its *recorder* has begun."""
     try:
-        close_attempt(opening.run, opening.attempt, error)
+        close_attempt(opening.run, opening.attempt, error, opening.before)
         if recorder is not None:
             recorder.release()
     except Exception as second:
@@ -207,8 +207,10 @@ def _register(session: Session, wanted: RegisterBest) -> int | None:
 
     A run that is resumed may have no checkpoint of it: then the best of those that are there, as by `register_best`.
     """
-    if wanted.best(session.progress.history) is None:
-        _log.warning("nothing is registered as %r: %s was never finite", wanted.name, wanted.monitor)
+    history = session.progress.history
+    if wanted.best(history) is None:
+        reason = f"{wanted.monitor} was never finite" if history else "the training had no epoch"
+        _log.warning("nothing is registered as %r: %s", wanted.name, reason)
         return None
     run = session.recorder.run
     best, checkpoint = best_checkpoint(run.store, run.run_id, wanted.monitor, wanted.mode)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 AUTO = "auto"
+_OF_THE_END = {TAG_INTERRUPTED, TAG_RESUMABLE, TAG_STOP_REASON}
 _log = logging.getLogger("mlflow_pt_eval")
 
 
@@ -49,8 +50,17 @@ class Opening:
     lock: RunLock
     attempt: Attempt
     checkpoint: LoadedCheckpoint | None
-    resumed: bool
-    finished: bool = False  # what is resumed had come to its end, and is extended
+    before: MlflowRun | None = None  # what is resumed, as it was found
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run was there before."""
+        return self.before is not None
+
+    @property
+    def finished(self) -> bool:
+        """Whether what is resumed had come to its end, and is extended."""
+        return self.before is not None and self.before.data.tags.get(TAG_RESUMABLE) == "false"
 
 
 @dataclass(frozen=True)
@@ -111,14 +121,24 @@ def _fresh(store: Store, wanted: Wanted) -> Opening:
     except BaseException as error:
         close_attempt(run, attempt, error)
         raise
-    return Opening(run, lock, attempt, None, resumed=False)
+    return Opening(run, lock, attempt, None)
 
 
-def close_attempt(run: OpenRun, attempt: Attempt, error: BaseException) -> None:
-    """Mark a run that could not be taken up; that it cannot be marked is said, the *error* stays the caller's."""
+def close_attempt(run: OpenRun, attempt: Attempt, error: BaseException, before: MlflowRun | None = None) -> None:
+    """Mark a run that could not be taken up; that it cannot be marked is said, the *error* stays the caller's.
+
+    One that was there *before* becomes what it was: nothing has been trained.
+    """
     try:
         attempts.end(run.store, run.run_id, attempt)
-        runs.finish(run, ending_of(error).status)
+        if before is None:
+            runs.finish(run, ending_of(error).status)
+            return
+        tags = before.data.tags
+        runs.set_tags(run.store, run.run_id, {tag: tags[tag] for tag in _OF_THE_END & tags.keys()})
+        if run.owned:
+            status = before.info.status if before.info.end_time else ending_of(error).status
+            run.store.client.set_terminated(run.run_id, status, before.info.end_time)
     except Exception as second:
         _log.error("the run %s could not be marked: %s", run.run_id, second)
 
@@ -143,7 +163,7 @@ def _resumed(store: Store, existing: MlflowRun, wanted: Wanted) -> Opening:
     if checkpoint is not None:
         _log.warning("the run %s goes on from %s", run_id, checkpoint.name)
     run = OpenRun(store, run_id, existing.info.experiment_id, owned)
-    return Opening(run, lock, attempt, checkpoint, resumed=True, finished=tags.get(TAG_RESUMABLE) == "false")
+    return Opening(run, lock, attempt, checkpoint, existing)
 
 
 def _take(store: Store, run_id: str) -> bool:

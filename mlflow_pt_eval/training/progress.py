@@ -55,6 +55,7 @@ class Progress:
         self.epoch_open = False
         self.uses_batches = False  # in this epoch
         self.in_batches = False  # at this moment
+        self.logged_outside = False  # whether `log` was called while no epoch was open
         self.logged_at: int | None = None  # the step behind which `log` was called last in this epoch
         self.stop_reason: str | None = None
         self._log: dict[str, float] = {}

@@ -79,7 +79,7 @@ class TrainingRun:
         arguments.check_tags(tags)
         arguments.check_choices(strict=strict, progress=progress)
         logged = arguments.params_of(params)
-        flatten(logged)  # a key that MLflow refuses fails here, before anything is begun
+        flatten(logged, quiet=True)  # a key that MLflow refuses fails here, before anything is begun
         self._grace_seconds = arguments.grace_of(grace_seconds)
         plan = Plan(callbacks)
         noted = {**(tags or {}), **plan.tags()}
@@ -216,32 +216,33 @@ class TrainingRun:
             raise BadInput("run.batches belongs inside the loop over run.epochs(n).")
         return self._session.batches(loader, skip)
 
-    def log(self, **metrics: Any) -> None:
-        """Log metrics of the epoch, at step = epoch; the last value of a key in an epoch wins.
+    def log(self, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        """Log metrics of the epoch, by name or in a mapping, at step = epoch; the last value of a key in an epoch wins.
 
         A value is a number, a one-element tensor, or `(value, count)`, the mean of so many samples. With several
         processes, what goes into the history on all of them, and to MLflow, is the mean over those that logged the
         key: weighted where each gave a count, as `validate`'s results do by themselves; equal values stay as they are.
         """
-        progress = self._session.progress
+        progress, values = self._session.progress, arguments.metrics_of("run.log", metrics, named)
         if progress.epoch_open and not self._is_over:
-            progress.log(metrics)
+            progress.log(values)
             return
         self._refuse_if_over("run.log")
-        for key in metrics:
+        progress.logged_outside = True
+        for key in values:
             check_metric_key(key)
-        for key, value in metrics.items():  # before the first epoch or after the last
+        for key, value in values.items():  # before the first epoch or after the last
             self._session.voice.point(key, number(key, counted(key, value)[0]), max(progress.epoch - 1, 0))
 
-    def log_step(self, **metrics: Any) -> None:
-        """Log metrics of the step; their means over the epoch are logged as `<key>_epoch`.
+    def log_step(self, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        """Log metrics of the step, by name or in a mapping; their means over the epoch are logged as `<key>_epoch`.
 
         One-element tensors are welcome: one on a device is read later, on another thread. `(value, count)` counts
         that many times in the mean. With several processes, the points are rank 0's, the means are over all of them.
         """
         if self._is_over:
             self._refuse_if_over("run.log_step")
-        self._session.steps.log(metrics)
+        self._session.steps.log(named if metrics is None else arguments.metrics_of("run.log_step", metrics, named))
 
     def stop(self, reason: str) -> None:
         """End the training after this epoch, as an orderly end: the epoch is committed, the best is registered."""

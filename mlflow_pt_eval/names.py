@@ -57,6 +57,7 @@ TAG_EVALUATION_RUN_ID: Final = "pt_eval.evaluation_run_id"
 TAG_DECISION: Final = "pt_eval.decision"
 
 # what a published model says of itself in its MLmodel file, beside its outputs, form and digest
+LABEL_KEYS: Final = ("labels", "label")  # in a batch that is a mapping
 META_CALL: Final = "pt_eval.call"
 META_CLASS_NAMES: Final = "pt_eval.class_names"
 META_FACTORY: Final = "pt_eval.factory"

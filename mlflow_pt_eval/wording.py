@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 
 def shorten(text: str, limit: int) -> str:
@@ -77,6 +79,39 @@ def compact(count: int) -> str:
         value, power = value / 1000, power + 1
     digits = 1 if power and value < 9.95 else 0
     return f"{value:.{digits}f}".removesuffix(".0") + ("", "k", "M", "G")[power]
+
+
+def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Return rows in aligned columns: numbers to the right, None as '-'.
+
+    >>> print(text_table(("metric", "value"), [("accuracy", 0.98765), ("loss", None)]))
+    metric     value
+    accuracy  0.9877
+    loss           -
+    """
+    cells = [[shown(value) for value in row] for row in rows]
+    widths = [max([len(h), *(len(row[i]) for row in cells)]) for i, h in enumerate(headers)]
+    numeric = [all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(headers))]
+    lines = []
+    for line in [list(headers), *cells]:
+        aligned = [c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)]
+        lines.append("  ".join(aligned).rstrip())
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a table shows it.
+
+    >>> shown(0.98765), shown(None), shown(["a", "b"])
+    ('0.9877', '-', 'a, b')
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return score(value) if math.isfinite(value) else str(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        return ", ".join(map(str, value)) or "-"
+    return str(value)
 
 
 def class_difference(new: Sequence[str], old: Sequence[str]) -> str | None:

@@ -32,6 +32,17 @@ class Two(nn.Module):
         return {"logits": hidden + self.text(words).sum(1), "hidden": hidden}
 
 
+class Batch(nn.Module):
+    """One mapping in, as it comes from the loader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = Words()
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.words(batch["words"]) * batch["weight"][:, None]
+
+
 class Stubborn(nn.Module):
     """Control flow that depends on the data: torch.export refuses it."""
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -21,6 +22,7 @@ from mlflow_pt_eval.cli import main
 from mlflow_pt_eval.comparison import MetricDifference, Side, compare
 from mlflow_pt_eval.comparison.compute import Entry, compare_entries
 from mlflow_pt_eval.comparison.page import render
+from mlflow_pt_eval.comparison.words import summary
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.metrics import evaluate_scores, mcnemar, paired_difference, predictions_frame
 from mlflow_pt_eval.tracking import registry
@@ -131,6 +133,30 @@ def test_the_table_has_a_row_for_each_version_and_nothing_beside_the_baselines_o
     assert comparison.differences()["metric"].tolist()[0] == "accuracy"
     assert len(comparison.classes()) == 3
     assert len(comparison.flips()) == 13
+
+
+def test_a_comparison_shows_itself_in_a_few_lines(pair):
+    """What is compared, the table's rows, what it is taken to; no page where none was written."""
+    comparison = compare_entries(pair, pair[0])
+    lines = repr(comparison).split("\n")
+    assert lines[0] == "Comparison of m 1, m 2"
+    assert lines[1].split()[:3] == ["version", "aliases", "accuracy"]
+    assert [line.split()[0] for line in lines[2:4]] == ["1", "2"]
+    assert lines[4] == f"baseline m 1, 60 samples of the data with digest {DIGEST}"
+    assert "page:" not in repr(comparison)
+    assert repr(replace(comparison, run_id="r", warnings=("w",))).endswith("\nwarnings: 1")
+    assert "page: report.html in run r" in repr(replace(comparison, run_id="r"))
+
+
+def test_a_comparison_of_many_versions_shows_the_first_and_counts_the_others(pair):
+    """A notebook's cell stays readable; the command line prints them all."""
+    comparison = compare_entries(pair, pair[0])
+    sides = tuple(replace(comparison.sides[0], version=version) for version in range(1, 101))
+    many = replace(comparison, sides=sides)
+    assert repr(many).startswith("Comparison of m 1, m 2, m 3, m 4 and 96 more\n")
+    assert "and 80 more versions, all of them in .frame()" in repr(many)
+    assert len(repr(many).split("\n")) < 30
+    assert len(summary(many).split("\n")) > 100
 
 
 def test_the_json_is_strict_and_whole(pair):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import mlflow
 import numpy as np
 import pytest
 import torch
+from nets import Batch
 from torch import nn
 
 from mlflow_pt_eval import names
@@ -20,6 +22,7 @@ from mlflow_pt_eval.metrics.intervals import NO_INTERVAL
 from mlflow_pt_eval.metrics.recompute import NEED_SCORES
 from mlflow_pt_eval.registration import register
 from mlflow_pt_eval.tracking.store import Store, connect
+from mlflow_pt_eval.validation import validate
 
 # MLflow's pyfunc warns of its own types when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:.*Any type hint is inferred:UserWarning")
@@ -157,3 +160,29 @@ def test_a_version_takes_the_mappings_that_its_module_takes(store: Store) -> Non
         BadInput, match=r"registered with 2 input\(s\) by place \(one, other\), but got a, b: give tens"
     ):
         evaluate("models:/two/1", ({"a": X, "b": other}, Y), log=False)
+
+
+def test_texts_of_any_length_in_whole_mappings_are_evaluated(store: Store) -> None:
+    """Padded to the longest of each batch; `forward(batch)` gets the mapping as it is, as a version, too."""
+    live, rng = Batch().eval(), torch.Generator().manual_seed(0)
+    batches = [
+        {
+            "weight": torch.rand(n, generator=rng) + 0.5,
+            "words": torch.randint(0, 12, (n, length), generator=rng),
+            "labels": torch.randint(0, 12, (n,), generator=rng),
+        }
+        for n, length in ((6, 5), (9, 8), (3, 2))
+    ]
+    example = {key: part for key, part in batches[0].items() if key != "labels"}
+    register(store, live, name="texts", input_example=example)
+    wanted = evaluate(live, iter(batches), log=False)
+    found = evaluate("models:/texts/1", iter(batches), log=False)
+    assert (found.confusion == wanted.confusion).all()
+    assert found.metrics["log_loss"] == pytest.approx(wanted.metrics["log_loss"], abs=1e-6)
+    assert validate(live, batches)["val_accuracy"] == wanted.metrics["accuracy"]
+    with pytest.raises(BadInput, match="with the inputs weight, words by name, but got 1 by place: give a dict of"):
+        evaluate("models:/texts/1", (batches[0]["words"], batches[0]["labels"]), log=False)
+    with pytest.raises(BadInput, match="with the inputs weight, words by name, but got words, other: give a dict of"):
+        evaluate("models:/texts/1", ({"words": X, "other": X}, Y), log=False)
+    served = mlflow.pyfunc.load_model("models:/texts/1").predict({key: part.numpy() for key, part in example.items()})
+    assert served == pytest.approx(live(example).detach().numpy(), abs=1e-6)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nets import Two, Words
+from nets import Batch, Two, Words
 from torch import nn
 
 from mlflow_pt_eval.errors import BadInput
@@ -24,6 +24,7 @@ X, WORDS = torch.randn(2, 4), torch.ones(2, 7, dtype=torch.int64)
         (Two(), (X, WORDS), "positional", ["image", "words"]),
         (Two(), [X.numpy(), WORDS], "positional", ["image", "words"]),
         (Two(), {"words": WORDS, "image": X}, "keywords", ["words", "image"]),
+        (Batch(), {"words": WORDS, "weight": torch.ones(len(WORDS))}, "mapping", ["words", "weight"]),
     ],
 )
 def test_the_form_says_how_the_model_is_called(model: nn.Module, data: Any, call: str, names: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import Tiny
-from nets import Stubborn, Two
+from nets import Image, Stubborn, Two, Words
 from torch import nn
 
 from mlflow_pt_eval.exporting.inputs import read_example
@@ -67,3 +67,31 @@ def test_a_fixed_batch_is_refused() -> None:
 
     with pytest.raises(ExportRefused, match="specialized it to be a constant"):
         export_program(Fixed(), read_example(torch.randn(2, 4), Fixed()))
+
+
+@pytest.mark.parametrize(
+    ("model", "example", "other"),
+    [
+        (Words(), torch.ones(2, 5, dtype=torch.int64), torch.ones(3, 9, dtype=torch.int64)),
+        (Words(), torch.ones(5, 5, dtype=torch.int64), torch.ones(3, 9, dtype=torch.int64)),
+        (Image(), torch.randn(2, 3, 8, 8), torch.randn(3, 3, 12, 10)),
+    ],
+)
+def test_lengths_and_sizes_that_the_code_leaves_free_are_free(
+    model: nn.Module, example: torch.Tensor, other: torch.Tensor
+) -> None:
+    """Texts are padded to the longest of a batch; images come in any size."""
+    frozen = frozen_copy(model)
+    graph = export_program(frozen, read_example(example, frozen)).module()
+    assert torch.equal(graph(other), frozen(other))
+    assert torch.equal(graph(example), frozen(example))
+
+
+def test_a_size_that_the_code_fixes_stays_fixed() -> None:
+    """Another one is refused by the graph as by the module."""
+    frozen = frozen_copy(nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(2 * 6 * 6, 3)))
+    graph = export_program(frozen, read_example(torch.randn(2, 1, 8, 8), frozen)).module()
+    x = torch.randn(5, 1, 8, 8)
+    assert torch.equal(graph(x), frozen(x))
+    with pytest.raises(AssertionError, match="Guard failed"):
+        graph(torch.randn(5, 1, 9, 9))

@@ -148,7 +148,7 @@ def crowded() -> dict[str, Evaluation]:
     great = evaluation(50, names=long[:50])
     return {
         **HARD,
-        **{f"{count} long names": evaluation(count, names=long[:count]) for count in (2, 20, 21, 60)},
+        **{f"{count} long names": evaluation(count, names=long[:count]) for count in (2, 3, 4, 6, 20, 21, 60)},
         "50 long names, millions": replace(great, confusion=great.confusion * 1_234_567),
         "three labels": multilabel(3),
         "a class of almost all": replace(evaluation(20), confusion=np.diag([99_999] * 20) + 1),
@@ -345,6 +345,39 @@ def test_names_that_are_indices_are_not_said_twice(classes: int) -> None:
     assert "29 → 0" in said
     assert "· 29" not in said
     assert "with indices" not in said
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["negative (no defect)", "positive (defect)"],
+        ["malignant melanoma", "benign naevus", "seborrhoeic keratosis"],
+        ["malignant melanoma", "benign naevus", "seborrhoeic keratosis", "squamous cell carcinoma"],
+    ],
+    ids=len,
+)
+def test_few_classes_have_room_for_their_names(names: list[str]) -> None:
+    """What a wide figure can hold is not cut, at either side."""
+    said = said_in(figures.confusion_matrix(evaluation(len(names), names=names))).split("\n")
+    assert [said.count(name) for name in names] == [2] * len(names)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 6, 7, 10])
+def test_long_names_leave_the_cells_their_numbers(classes: int) -> None:
+    """However long they are: few classes keep count and share in each cell, names below touch no neighbour."""
+    names = [f"an extraordinarily long name of a class, the one with number {k}" for k in range(classes)]
+    figure = figures.confusion_matrix(evaluation(classes, names=names))
+    side = figure.axes[0].get_window_extent().width
+    assert side / classes >= (80 if classes <= 6 else 520 / classes - 1)
+    _, below = (t for t in figure.axes[0].findobj(CellText) if len(t.cells) == classes and "…" in t.cells[0].text)
+    assert below.angle or widest([cell.text for cell in below.cells], 9) < side / classes
+
+
+@pytest.mark.parametrize("classes", [2, 3, 6, 10])
+def test_short_names_leave_a_matrix_its_size(classes: int) -> None:
+    """The room that long names may take is the matrix's own where there are none."""
+    side = figures.confusion_matrix(evaluation(classes)).axes[0].get_window_extent().width
+    assert side == pytest.approx(400 if classes == 2 else 520)
 
 
 # --- curves ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from nets import Stubborn
 from torch import nn
 
 import mlflow_pt_eval as mpe
-from mlflow_pt_eval.errors import RegistrationFailed
+from mlflow_pt_eval.errors import BadInput, RegistrationFailed
 
 EXAMPLE = torch.zeros(2, 4)
 
@@ -34,7 +34,9 @@ def test_a_model_that_cannot_be_exported_is_named_before_the_first_epoch(caplog:
     """The training goes on; its end says how to register what it has trained, and that does it."""
     with pytest.raises(RegistrationFailed, match="later got no new version"):
         trained(Stubborn(), caplog)
-    first, last = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(said) == 2, said
+    first, last = said
     assert first.startswith("at its end this training could not register 'later': torch.export refuses a Stubborn: ")
     run_id = last.split("'")[1]
     assert last == f"the run {run_id} is trained: register_best('{run_id}', …) registers its best epoch afterwards"
@@ -46,6 +48,20 @@ def test_an_example_of_another_width_is_named(caplog: pytest.LogCaptureFixture) 
     with pytest.raises(mpe.PtEvalError):
         trained(nn.Linear(4, 3), caplog, input_example=torch.zeros(2, 5))
     assert "at its end this training could not register 'later': a Linear does not take the example" in caplog.text
+
+
+@pytest.mark.parametrize("size", [4, 3])
+def test_an_example_that_is_one_sample_is_named(size: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Its first dimension would be taken for the batch, which a layer fixes."""
+    with pytest.raises(RegistrationFailed):
+        trained(nn.Linear(4, size), caplog, input_example=torch.zeros(4))
+    assert "whose first dimension (4,) is taken for the batch: give a batch of samples, such as x[:2]" in caplog.text
+
+
+def test_an_example_with_labels_is_refused() -> None:
+    """A version that takes them could not be evaluated."""
+    with pytest.raises(BadInput, match="the input example holds 'labels', which evaluations take out of each batch"):
+        mpe.RegisterBest("later", input_example={"x": EXAMPLE, "labels": torch.zeros(2)})
 
 
 def test_a_factory_that_makes_something_else_is_named(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +141,32 @@ def test_a_missing_file_is_not_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("junk", [b"", b"label,prediction\n0,0\n", b"PAR1 no more"])
 def test_a_file_of_another_kind_is_refused(junk: bytes, tmp_path: Path) -> None:
-    """With the path."""
+    """With the path, and what a text file takes."""
     (tmp_path / "predictions.csv").write_bytes(junk)
-    with pytest.raises(BadInput, match=r"predictions\.csv' is no parquet file that can be read"):
+    with pytest.raises(BadInput, match=r"predictions\.csv' is no parquet file that can be read: .*pd\.read_csv"):
         Evaluation.from_predictions(tmp_path / "predictions.csv")
+
+
+@pytest.mark.parametrize("name", ["binary", "multiclass"])
+def test_a_text_file_read_by_pandas_is_understood(name: str, tmp_path: Path) -> None:
+    """As the error of a text file says: the labels and the scores come back as they were."""
+    _, (labels, scores) = CASES[name]
+    frame = predictions_frame(labels, scores)
+    frame.to_csv(tmp_path / "predictions.csv", index=False)
+    after = Evaluation.from_predictions(pd.read_csv(tmp_path / "predictions.csv"), bootstrap=0)
+    assert text(after) == text(Evaluation.from_predictions(frame, bootstrap=0))
+
+
+@pytest.mark.parametrize("columns", [["label", "prediction"], ["label", "probability_0", "probability_1"], ["label"]])
+def test_what_a_table_lacks_is_told_by_names_that_are_there(columns: list[str]) -> None:
+    """The columns that the message asks for are those that suffice, and what it says makes them can be imported."""
+    with pytest.raises(BadInput) as told:
+        Evaluation.from_predictions(PLAIN[columns])
+    asked = re.findall(r"'(\w+)'", str(told.value).partition(": ")[2])
+    assert Evaluation.from_predictions(PLAIN[asked], bootstrap=0).metrics["accuracy"] == 1.0
+    (maker,) = re.findall(r"as ([\w.]+)\(labels, scores\)", str(told.value))
+    module, _, function = maker.rpartition(".")
+    assert getattr(importlib.import_module(module), function) is predictions_frame
 
 
 @pytest.mark.parametrize("frame", [None, {}, [1], 3])
@@ -170,7 +194,7 @@ MANY = predictions_frame(np.arange(3), np.full((3, 120), 1 / 160) + np.eye(120)[
 @pytest.mark.parametrize(
     ("frame", "said"),
     [
-        (pd.DataFrame({"label": [0]}), "no column 'prediction'"),
+        (pd.DataFrame({"label": [0], "score": [0.5]}), "no column 'prediction': give 'label', 'prediction' and, for"),
         (predictions_frame(*single(1, 3, 2))[:0], "0 rows"),
         (predictions_frame(*single(1, 3, 120)).drop(columns="top_3"), "no column 'top_3'"),
         (predictions_frame(*single(1, 3, 3)).drop(columns="probability_1"), "no column 'probability_1'"),
@@ -185,7 +209,10 @@ MANY = predictions_frame(np.arange(3), np.full((3, 120), 1 / 160) + np.eye(120)[
         (PLAIN.assign(label=[0, None, 1]), r"labels\[1\] is nan; 1 of 3"),
         (PLAIN.assign(label=pd.array([0, None, 1], dtype="Int64")), r"labels\[1\] is nan; 1 of 3"),
         (PLAIN.assign(prediction=["a", "b", "a"]), r"predictions\[0\] is 'a'; 3 of 3"),
-        (PLAIN[["label", "prediction"]], "hold no probabilities, which are in the columns 'probability_0'"),
+        (
+            PLAIN[["label", "prediction"]],
+            "hold no probabilities: give 'label', 'prediction' and, for each class",
+        ),
         (PLAIN.assign(label=0.5), r"labels\[0\] is 0.5; 3 of 3"),
         (predictions_frame(*single(1, 3, 2)).assign(label=[[0], [1], [1]]), "has one class in each row's 'label'"),
         (predictions_frame(*several(1, 3, 120)).assign(label=1), "has a list of labels in each row's 'label'"),

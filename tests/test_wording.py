@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mlflow_pt_eval.errors import first_line
-from mlflow_pt_eval.wording import compact, percent, score, shorten
+from mlflow_pt_eval.wording import compact, percent, score, shorten, text_table
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,18 @@ def test_a_name_is_cut_in_its_middle(limit: int) -> None:
     assert "golden_retriever".startswith(cut.partition("…")[0])
     assert "golden_retriever".endswith(cut.partition("…")[2])
     assert shorten("cat", 3) == "cat"
+
+
+def test_a_table_is_aligned_by_what_its_columns_hold() -> None:
+    """Numbers to the right, also below a missing one; no blanks at a line's end; a head alone is a table."""
+    rows = [("a", None, ["x", "y"]), ("bcd", 0.5, []), ("e", float("nan"), ())]
+    assert text_table(("name", "v", "tags"), rows).split("\n") == [
+        "name       v  tags",
+        "a          -  x, y",
+        "bcd   0.5000  -",
+        "e        nan  -",
+    ]
+    assert text_table(("name", "v"), []) == "name  v"
 
 
 def test_another_librarys_error_is_cut_at_a_word() -> None:

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mlflow_pt_eval.cli.output import print_json, print_table
+from mlflow_pt_eval.cli.output import print_json
 from mlflow_pt_eval.cli.params import Parser, add_reading_options, optional
-from mlflow_pt_eval.names import REPORT_HTML
-
-if TYPE_CHECKING:
-    from mlflow_pt_eval.comparison import Comparison
-
-# The table's heads that are longer than what stands below them.
-_HEADS = {"accuracy_difference": "difference", "mcnemar_p": "p", "right_to_wrong": "lost", "wrong_to_right": "won"}
 
 
 def add_parsers(verbs: Any, common: Parser) -> None:
@@ -43,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data is None and (args.target, args.class_names, args.classes) != (None, None, None):
         args.parser.error("--target, --class-names and --classes say how --data SPEC is read: give that, too")
     from mlflow_pt_eval.comparison import compare
+    from mlflow_pt_eval.comparison.words import summary
 
     versions = [version for version in args.versions if version]
     wanted = [_uri(args.name, version) for version in versions] if versions else args.name
@@ -54,23 +48,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_json())
         return 0
-    frame = result.frame().rename(columns=_HEADS)
-    print_table(list(frame.columns), frame.astype(object).where(frame.notna(), None).to_numpy().tolist())
-    print(_beneath(result))
+    print(summary(result))
     return 0
-
-
-def _beneath(result: Comparison) -> str:
-    """Say what was compared on what, where its page is, and what the table's short heads mean."""
-    baseline = next(side.label for side in result.sides if side.uri == result.baseline)
-    data = result.dataset_name or f"the data with digest {result.dataset_digest}"
-    lines = [
-        f"baseline {baseline}, {result.n_samples:,} samples of {data}",
-        f"page: {REPORT_HTML} in run {result.run_id}",
-        "difference: of the accuracy, with its 95 % interval; p: of McNemar's test; "
-        "lost, won: samples now wrong, now right",
-    ]
-    return "\n".join(lines)
 
 
 def _uri(name: str, version: str) -> str:

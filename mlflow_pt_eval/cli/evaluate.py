@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from mlflow_pt_eval.cli.output import print_json, print_table
+from mlflow_pt_eval.cli.output import print_json
 from mlflow_pt_eval.cli.params import Parser, add_reading_options, optional, positive_int
 
 # What says how to predict, which stored predictions are long past.
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.from_run is not None and (given := _given(args)):
         args.parser.error(f"{', '.join(given)} does not go with --from-run, whose predictions are made: leave it out")
     from mlflow_pt_eval.evaluation import evaluate, recompute
+    from mlflow_pt_eval.metrics.tables import metrics_text
 
     if args.from_run is not None:
         result = recompute(args.from_run)
@@ -75,13 +76,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_json())
         return 0
-    rows = [
-        (f"{result.split}_{key}", value, *result.intervals.get(key, (None, None)))
-        for key, value in result.metrics.items()
-        if key != "n_samples"
-    ]
     print(f"{result.model_uri or 'predictions'} on {result.n_samples} samples, dataset digest {result.dataset_digest}")
-    print_table(("metric", "value", "95% low", "high"), rows)
+    keys = [key for key in result.metrics if key != "n_samples"]
+    print(metrics_text(result, keys, prefix=f"{result.split}_"))
     print(f"run: {result.run_id}")
     return 0
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 
 from mlflow_pt_eval.comparison.sides import Against, Side
 from mlflow_pt_eval.metrics import Evaluation
 from mlflow_pt_eval.records import encode_metrics
+from mlflow_pt_eval.wording import listed
 
 # In the short table, in this order, where the evaluations have them.
 SHOWN = ("accuracy", "f1", "f1_macro", "roc_auc", "roc_auc_macro", "log_loss")
+NAMED: Final = 4  # versions that a comparison is called by
+ROWS: Final = 20  # versions that it shows of itself
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,6 +36,14 @@ class Comparison:
     against: tuple[Against, ...]
     run_id: str | None = None
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return what the command line prints, under a heading: a notebook shows this."""
+        from mlflow_pt_eval.comparison.words import summary  # of a Comparison: a circle otherwise
+
+        head = f"Comparison of {listed([side.label for side in self.sides], NAMED)}"
+        said = [f"warnings: {len(self.warnings)}"] if self.warnings else []
+        return "\n".join([head, summary(self, most=ROWS), *said])
 
     @property
     def evaluations(self) -> Mapping[str, Evaluation]:

@@ -16,12 +16,11 @@ from mlflow_pt_eval.data.items import batches_of, reading_failed
 from mlflow_pt_eval.data.labels import ClassIndex, Labels, as_labels
 from mlflow_pt_eval.data.tables import matrix
 from mlflow_pt_eval.errors import BadInput, PtEvalError
+from mlflow_pt_eval.names import LABEL_KEYS
 from mlflow_pt_eval.wording import listed
 
 # What a model is called with: model(x), model(*tuple), model(**mapping).
 Inputs = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
-
-_LABEL_KEYS = ("labels", "label")
 
 
 class Batch(NamedTuple):
@@ -151,7 +150,7 @@ def split(batch: Any) -> tuple[Any, Any]:
     if isinstance(batch, tuple | list) and len(batch) >= 2:
         return (batch[0] if len(batch) == 2 else tuple(batch[:-1])), batch[-1]
     if isinstance(batch, Mapping):
-        key = next((key for key in _LABEL_KEYS if key in batch), None)
+        key = next((key for key in LABEL_KEYS if key in batch), None)
         if key is not None and len(batch) > 1:
             return {name: part for name, part in batch.items() if name != key}, batch[key]
         raise BadInput(f"a batch has the keys {', '.join(map(str, batch))}: it needs inputs, and labels as 'labels'.")

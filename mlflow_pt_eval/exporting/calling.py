@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -15,7 +15,7 @@ def accept_keywords(graph: nn.Module, call: Call | None, names: Sequence[str]) -
     """Let *graph* be called with the mappings that a loader gives, as the module that it was made of could be.
 
     *names* are those of its inputs, in order. One input may have any name, several must have theirs; BadInput for
-    others. A graph that was registered with keywords, or that MLflow itself has written, stays as it is.
+    others. A graph that MLflow itself has written stays as it is.
     """
 
     def in_order(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -30,5 +30,15 @@ def accept_keywords(graph: nn.Module, call: Call | None, names: Sequence[str]) -
             f"{', '.join(kwargs)}: give tensors in that order, or register it with a dict as input_example."
         )
 
-    if call in ("single", "positional"):
-        graph.register_forward_pre_hook(in_order, prepend=True, with_kwargs=True)  # before torch's own check
+    def by_name(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else kwargs
+        if given.keys() != set(names) or len(args) > 1 or (args and given is kwargs):
+            raise BadInput(
+                f"the model was registered with the inputs {', '.join(names)} by name, but got "
+                f"{', '.join(given) or f'{len(args)} by place'}: give a dict of those."
+            )
+        return (({name: given[name] for name in names},), {}) if call == "mapping" else ((), dict(given))
+
+    if call is not None:  # before torch's own check
+        hook = in_order if call in ("single", "positional") else by_name
+        graph.register_forward_pre_hook(hook, prepend=True, with_kwargs=True)

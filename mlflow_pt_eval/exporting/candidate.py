@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,31 @@ class Candidate:
             self._check_factory(str(error))
 
     def _check_factory(self, reason: str) -> None:
+        if self.factory is None and self._is_one_sample():
+            shape = tuple(next(iter(self.example.tensors.values())).shape)
+            raise RegistrationFailed(
+                f"a {type(self.model).__name__} takes no other batch size than the input example's, whose first "
+                f"dimension {shape} is taken for the batch: give a batch of samples, such as x[:2]."
+            )
         if self.factory is None:
             raise RegistrationFailed(
                 f"torch.export refuses a {type(self.model).__name__}: {reason}. Either change that part of its "
                 "forward, or give factory='package.module:callable', which makes the module for the weights."
             )
         load_strictly(self.factory.build(), self.model.state_dict())
+
+    def _is_one_sample(self) -> bool:
+        """Say whether the example seems to be one sample: it cannot be twice as long, but one of a batch."""
+        longer = {name: torch.cat([each, each]) for name, each in self.example.tensors.items() if each.ndim}
+        batch = {name: each[None] for name, each in self.example.tensors.items()}
+        return not self._takes(longer) and self._takes(batch)
+
+    def _takes(self, tensors: Mapping[str, torch.Tensor]) -> bool:
+        try:
+            replace(self.example, tensors={**self.example.tensors, **tensors}).ask(self.model)
+        except Exception:  # the model's own code can raise anything
+            return False
+        return True
 
 
 def take_candidate(

@@ -9,6 +9,7 @@ A folder that MLflow's own `mlflow.pytorch` made is read too, where that needs n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml  # type: ignore[import-untyped]
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.utils._pytree import treespec_dumps
 
 from mlflow_pt_eval.errors import BadInput, CheckpointDamaged, NotFound, RegistrationFailed, StorageFailed, UnsafeFile
 from mlflow_pt_eval.exporting.archive import as_module, read_program
@@ -130,9 +132,19 @@ def load_folder(
         program = read_program(folder / PROGRAM_FILE)
         _check_program(folder, info, program.state_dict, sha256)
         graph = refuse_training(as_module(program, device=device), folder / PROGRAM_FILE)
-        accept_keywords(graph, info.call, tuple(map(str, program.graph_signature.user_inputs)))
+        accept_keywords(graph, info.call, _input_names(program, info.call))
         return graph
     raise _unreadable(folder, info)
+
+
+def _input_names(program: torch.export.ExportedProgram, call: Call | None) -> tuple[str, ...]:
+    """Return the inputs' names, in order: those of a mapping are its keys, whatever the graph calls them."""
+    if call not in ("keywords", "mapping"):
+        return tuple(map(str, program.graph_signature.user_inputs))
+    # As text, whose form has a version; the object's own names have changed with torch's.
+    _, spec = json.loads(treespec_dumps(program.call_spec.in_spec))
+    arguments, keywords = spec["children_spec"]
+    return tuple(json.loads((keywords if call == "keywords" else arguments["children_spec"][0])["context"]))
 
 
 def load_weights(folder: Path, *, sha256: str | None = None) -> dict[str, torch.Tensor]:

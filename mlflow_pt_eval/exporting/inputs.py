@@ -12,9 +12,11 @@ import torch
 from torch import nn
 
 from mlflow_pt_eval.errors import BadInput
+from mlflow_pt_eval.names import LABEL_KEYS
+from mlflow_pt_eval.predict.model import takes_whole
 
-Call = Literal["single", "positional", "keywords"]
-"""How a model takes its inputs: `model(x)`, `model(a, b)` or `model(a=a, b=b)`."""
+Call = Literal["single", "positional", "keywords", "mapping"]
+"""How a model takes its inputs: `model(x)`, `model(a, b)`, `model(a=a, b=b)` or `model({"a": a, "b": b})`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class Example:
     @property
     def args(self) -> tuple[Any, ...]:
         """The positional arguments of a call with this example."""
+        if self.call == "mapping":
+            return (dict(self.tensors),)
         return () if self.call == "keywords" else tuple(self.tensors.values())
 
     @property
@@ -61,13 +65,18 @@ class Example:
 
 
 def read_example(data: Any, model: nn.Module) -> Example:
-    """Make an example of an array or tensor, a tuple or list of them (arguments), or a mapping (keywords).
+    """Make an example of an array or tensor, a tuple or list of them (arguments), or a mapping.
 
-    Errors: BadInput for anything else, for no samples and for a first input without a batch dimension.
+    A mapping's parts are keywords, or it is an argument itself where *model* `takes_whole` mappings. Errors: BadInput
+    for anything else, for labels, for no samples and for a first input without a batch dimension.
     """
     if isinstance(data, Mapping):
         tensors = {str(name): _tensor(value, f"the example's {name!r}") for name, value in data.items()}
-        call: Call = "keywords"
+        call: Call = "mapping" if takes_whole(model, tensors) else "keywords"
+        if labels := next((name for name in LABEL_KEYS if name in tensors), None):
+            raise BadInput(
+                f"the input example holds {labels!r}, which evaluations take out of each batch: give the inputs alone."
+            )
     elif isinstance(data, tuple | list):
         tensors = {
             name: _tensor(value, f"the example's input {index}")

@@ -18,7 +18,7 @@ from torch import nn
 from mlflow_pt_eval.errors import StorageFailed, first_line
 from mlflow_pt_eval.exporting.inputs import Example
 
-_LOGGERS = ("torch.export", "torch._export", "torch.fx", "torch._dynamo", "torch._subclasses")
+_LOGGERS = ("torch.export", "torch._export", "torch.fx", "torch._dynamo", "torch._guards", "torch._subclasses")
 _PLACE = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.+)')
 
 
@@ -29,22 +29,26 @@ class ExportRefused(Exception):
 def export_program(model: nn.Module, example: Example) -> torch.export.ExportedProgram:
     """Return *model*, which must be frozen, as a graph whose batch dimension is free on every batched input.
 
-    *example* has at least two samples. Errors: ExportRefused with a short reason, for instance for control flow that
-    depends on the data, or a batch size that the model's code fixes.
+    So are the other dimensions that the model's code leaves free: a text's length, an image's size. *example* has at
+    least two samples. Errors: ExportRefused with a short reason, for instance for control flow that depends on the
+    data, or a batch size that the model's code fixes.
     """
+    with contextlib.suppress(Exception):  # torch raises dozens of types here, several of them private
+        return _exported(model, example, strict=False, sizes=torch.export.Dim.AUTO)
     try:
-        return _exported(model, example, strict=False)
-    except Exception as error:  # torch raises dozens of types here, several of them private
+        return _exported(model, example, strict=False, sizes=torch.export.Dim.STATIC)
+    except Exception as error:
         # Read from the bytecode, Python's own functions stay free of the batch size, too: `len(x)`, `range(len(x))`.
         with contextlib.suppress(Exception):
-            return _exported(model, example, strict=True)
+            return _exported(model, example, strict=True, sizes=torch.export.Dim.AUTO)
         raise ExportRefused(short_reason(error)) from error
 
 
-def _exported(model: nn.Module, example: Example, *, strict: bool) -> torch.export.ExportedProgram:
-    shapes = torch.export.ShapesCollection()
-    for name in example.batched():
-        shapes[example.tensors[name]] = {0: torch.export.Dim.DYNAMIC}
+def _exported(model: nn.Module, example: Example, *, strict: bool, sizes: Any) -> torch.export.ExportedProgram:
+    shapes, batched = torch.export.ShapesCollection(), example.batched()
+    for name, tensor in example.tensors.items():
+        free = dict.fromkeys(range(tensor.ndim), sizes)
+        shapes[tensor] = {**free, 0: torch.export.Dim.DYNAMIC} if name in batched else free
     with quiet_torch():
         free = shapes.dynamic_shapes(model, example.args, example.kwargs)
         return torch.export.export(model, example.args, example.kwargs, dynamic_shapes=free, strict=strict)

@@ -10,18 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlflow_pt_eval.figures import tint
-from mlflow_pt_eval.figures.cell_numbers import COLUMNS, class_columns, number_cells
+from mlflow_pt_eval.figures.cell_numbers import COLUMNS, SPACIOUS, class_columns, number_cells
 from mlflow_pt_eval.figures.cells import Cell, CellText
 from mlflow_pt_eval.figures.confusion_labels import label_matrices
 from mlflow_pt_eval.figures.confusion_pairs import pairs_panel
 from mlflow_pt_eval.figures.labels import describe, display_names
 from mlflow_pt_eval.figures.scales import axis_names, scales
-from mlflow_pt_eval.figures.style import MUTED, dress, figure_of, heading, place, sheet, widest
+from mlflow_pt_eval.figures.style import MUTED, WIDTH, dress, figure_of, heading, place, sheet, widest
 from mlflow_pt_eval.metrics.result import Evaluation
 
 ANNOTATED: Final = 20  # classes up to which every cell holds its number
 NAMED: Final = 50  # classes up to which every row and column has its name
 SIDE: Final = 520  # px of the matrix, and so the most classes that have pixels of their own
+PAIR: Final = 400  # px of the matrix of two classes
+BESIDE: Final = 50  # px at the left of the names
+NAME, LONGEST = 115, 195  # px of a name among many classes, and among so few that two fill a matrix of two
 BLOCKS: Final = SIDE // 2  # squares in a row where there are more classes
 
 TRUE, PREDICTED = "true class", "predicted class"
@@ -44,14 +47,15 @@ def confusion_matrix(evaluation: Evaluation, *, normalize: bool = False, ax: Axe
 
 
 def _annotated(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:
-    names = display_names(evaluation.class_names, 115, 9)
+    count = len(evaluation.class_names)
+    names = display_names(evaluation.class_names, _name_room(count) if ax is None else NAME, 9)
     if ax is None:
         ax = _room(evaluation, names, normalize)
         class_columns(ax, evaluation.confusion)
     _show(ax, evaluation, normalize, scale=np.sqrt)
-    lines = np.arange(len(names) - 1) + 0.5
+    lines = np.arange(count - 1) + 0.5
     for draw in (ax.hlines, ax.vlines):
-        draw(lines, -0.5, len(names) - 0.5, color="white", linewidth=1.2, antialiased=True)
+        draw(lines, -0.5, count - 0.5, color="white", linewidth=1.2, antialiased=True)
     _name_axes(ax, names, slant=45, size=9)
     number_cells(ax, evaluation.confusion, normalize=normalize)
     return figure_of(ax)
@@ -59,11 +63,17 @@ def _annotated(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figu
 
 def _room(evaluation: Evaluation, names: list[str], normalize: bool) -> Axes:
     """Make a figure with room for the names around the matrix, and for three columns at its right."""
-    side = SIDE if len(names) > 2 else 400
-    left = max(96, 50 + widest(names, 9))
+    left = max(96, BESIDE + widest(names, 9))
+    side = min(SIDE, WIDTH - COLUMNS - left) if len(names) > 2 else PAIR
     figure = sheet(round(100 + side + 36 + _depth(names, side, 45, 9)), width=round(left + side + COLUMNS))
     heading(figure, _title(normalize), describe(evaluation))
     return place(figure, left, 100, side, side)
+
+
+def _name_room(count: int) -> float:
+    """Return the px of a name beside *count* classes: what the matrix can spare while its cells stay spacious."""
+    spare = WIDTH - COLUMNS - BESIDE - (SPACIOUS * count if count > 2 else PAIR)
+    return min(max(spare, NAME), LONGEST)
 
 
 def _mapped(evaluation: Evaluation, normalize: bool, ax: Axes | None) -> Figure:

@@ -142,6 +142,12 @@ class Evaluation:
     resamples: int = RESAMPLES
     warnings: tuple[str, ...] = field(default=())
 
+    def __repr__(self) -> str:
+        """Return a few lines instead of every number: a notebook shows this."""
+        from mlflow_pt_eval.metrics.tables import summary  # of an Evaluation: a circle otherwise
+
+        return summary(self)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data for strict JSON that `from_json` reads back exactly; non-finite values as strings."""
         return {"format": FORMAT, **encode(self)}
@@ -167,6 +173,11 @@ class Evaluation:
         threads: int | None = None,
     ) -> Evaluation:
         """Recompute an evaluation from stored predictions, as `metrics.evaluate_predictions` does.
+
+        *frame* is a table, or the path of a parquet file, with the columns `label`, `prediction` and, for each class,
+        `probability_0`, `probability_1` …: what an evaluation's run has as predictions.parquet, and
+        `metrics.predictions_frame(labels, scores)` makes, with fewer of the probabilities above 100 classes.
+        BadInput for any other.
 
         There is no `loss`, unless the table has a column `loss`: an evaluation stores no sample's own.
         """

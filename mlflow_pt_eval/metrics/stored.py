@@ -24,7 +24,9 @@ from mlflow_pt_eval.metrics.result import Floats
 from mlflow_pt_eval.names import Task
 
 HINT = "store probabilities (softmax or sigmoid of the model's outputs)"
-CONTRADICTED = "not of the highest probability", "leave the predictions as predictions_frame wrote them"
+MAKER = "mlflow_pt_eval.metrics.predictions_frame(labels, scores)"
+COLUMNS = f"give 'label', 'prediction' and, for each class, 'probability_0', 'probability_1' …, as {MAKER} makes them"
+CONTRADICTED = "not of the highest probability", f"give them as {MAKER} makes them"
 NUMBERED = re.compile(r"probability_\d+")
 TOPS = tuple(f"top_{place + 1}" for place in range(TOP))
 
@@ -105,10 +107,7 @@ def read(frame: pd.DataFrame | str | Path, *, task: Task | None, class_names: Se
     need(table, columns)
     kind = task or table.attrs.get("task") or guess_task(1 + _holds_lists(table["label"]), (len(table), len(columns)))
     if not columns and kind != "multilabel" and "probability_label" not in table:
-        raise BadInput(
-            "the predictions hold no probabilities, which are in the columns 'probability_0', 'probability_1' …: write "
-            "them with predictions_frame."
-        )
+        raise BadInput(f"the predictions hold no probabilities: {COLUMNS}.")
     names = table.attrs.get("class_names") if class_names is None else check_class_names(class_names)
     scores = _scores(table, columns, kind) if columns else None
     count = len(columns) or _count(table)
@@ -124,7 +123,7 @@ def need(table: pd.DataFrame, columns: Iterable[str]) -> None:
     there = Counter(table.columns)
     for name in columns:
         if not there[name]:
-            raise BadInput(f"the predictions have no column {name!r}: write them with predictions_frame.")
+            raise BadInput(f"the predictions have no column {name!r}: {COLUMNS}.")
         if there[name] > 1:
             raise BadInput(f"the predictions have {there[name]} columns {name!r}: keep one of them.")
 
@@ -148,7 +147,10 @@ def _table(frame: pd.DataFrame | str | Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(frame)
     except (ValueError, OSError) as error:  # pyarrow's are either
-        raise BadInput(f"{str(frame)!r} is no parquet file that can be read: give a predictions.parquet.") from error
+        raise BadInput(
+            f"{str(frame)!r} is no parquet file that can be read: give a predictions.parquet, or a DataFrame, such as "
+            "pd.read_csv(path)."
+        ) from error
 
 
 def _scores(table: pd.DataFrame, columns: Sequence[str], task: Task) -> Scores:

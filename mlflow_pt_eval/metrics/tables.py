@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import astuple
+from typing import Final
 
 import pandas as pd
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics.result import Evaluation
+from mlflow_pt_eval.wording import text_table
 
+# What is looked at first, in this order, of whatever metrics there are.
+HEADLINES: Final = (
+    "accuracy",
+    "hamming_loss",
+    "balanced_accuracy",
+    "f1",
+    "f1_macro",
+    "roc_auc",
+    "roc_auc_macro",
+    "expected_calibration_error",
+)
 PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "support", "roc_auc", "average_precision")
 BANDS = ((0.9, "excellent"), (0.8, "good"), (0.7, "fair"), (0.6, "poor"), (0.5, "fail"))
 
@@ -17,6 +31,35 @@ def per_class_frame(evaluation: Evaluation) -> pd.DataFrame:
     """Return one row a class, in the classes' order; NaN where a ranking metric is undefined."""
     frame = pd.DataFrame([astuple(row) for row in evaluation.per_class], columns=list(PER_CLASS_COLUMNS))
     return frame.astype({"support": "int64", "roc_auc": "float64", "average_precision": "float64"})
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Return a few lines: what was evaluated on what, the main metrics, the number of warnings, the run."""
+    data = f" on {evaluation.dataset_name}" if evaluation.dataset_name else ""
+    samples = "1 sample" if evaluation.n_samples == 1 else f"{evaluation.n_samples:,} samples"
+    lines = [
+        f"Evaluation of {evaluation.model_uri or 'a model'}{data}, {evaluation.split} split",
+        f"{task_text(evaluation)}, {samples}",
+        metrics_text(evaluation, [key for key in HEADLINES if key in evaluation.metrics]),
+    ]
+    if evaluation.warnings:
+        lines.append(f"warnings: {len(evaluation.warnings)}")
+    if evaluation.run_id is not None:
+        lines.append(f"run: {evaluation.run_id}")
+    return "\n".join(lines)
+
+
+def task_text(evaluation: Evaluation) -> str:
+    """Return the task and the number of classes: 'multiclass, 10 classes'."""
+    one, several = ("label", "labels") if evaluation.task == "multilabel" else ("class", "classes")
+    count = len(evaluation.class_names)
+    return f"{evaluation.task}, {count:,} {one if count == 1 else several}"
+
+
+def metrics_text(evaluation: Evaluation, keys: Iterable[str], *, prefix: str = "") -> str:
+    """Return a table of the metrics *keys* as text, *prefix* in front of each name, with their 95 % intervals."""
+    rows = [(f"{prefix}{key}", evaluation.metrics[key], *evaluation.intervals.get(key, (None, None))) for key in keys]
+    return text_table(("metric", "value", "95% low", "high"), rows)
 
 
 def auc_band(auc: float) -> str:

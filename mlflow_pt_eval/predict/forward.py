@@ -125,7 +125,10 @@ class Forward:
                 "samples and a dynamic batch (dynamic_shapes)"
             )
         if _OTHER_SHAPE in reason:
-            return "; the model was registered with inputs of that shape: look for a column too many, or too few"
+            return (
+                "; the model was registered with inputs of that shape: look for a column too many, or too few. If the "
+                "shape is right, give the module of your own class, in Python: evaluate(uri, data, into=MyNet())"
+            )
         return self._dtype_hint(inputs, reason)
 
     def _dtype_hint(self, inputs: Inputs, reason: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from inspect import signature
 from typing import Any
@@ -138,7 +138,7 @@ def _takes_tensors(device: torch.device) -> bool:
 
 
 def call(model: nn.Module, inputs: Any) -> Any:
-    """Call *model* without gradients: with one tensor, with a tuple as arguments, with a mapping as keywords.
+    """Call *model* without gradients: with one tensor, with a tuple as arguments, with a mapping as keywords or whole.
 
     Not `inference_mode`: a tensor that a model makes at its first call and keeps (a table of positions, say) must
     still be of use in training; and it does not span the loader, whose data set may keep what it makes too.
@@ -147,8 +147,20 @@ def call(model: nn.Module, inputs: Any) -> Any:
         if isinstance(inputs, torch.Tensor):  # nearly always, and a loader's batches are many
             return model(inputs)
         if isinstance(inputs, Mapping):
-            return model(**inputs)
+            return model(inputs) if takes_whole(model, inputs) else model(**inputs)
         return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+
+
+def takes_whole(model: nn.Module, keys: Collection[str]) -> bool:
+    """Say whether *model* takes a mapping as its one argument, `forward(self, batch)`: none of *keys* is a name there.
+
+    A graph is called as what it was made of, which only its folder knows.
+    """
+    if len(keys) < 2 or isinstance(model, torch.fx.GraphModule):
+        return False
+    taken = signature(model.forward).parameters.values()
+    one = len([each for each in taken if each.default is each.empty]) == 1
+    return one and all(each.kind is each.POSITIONAL_OR_KEYWORD and each.name not in keys for each in taken)
 
 
 def scores_in(output: Any) -> torch.Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mlflow_pt_eval.metrics.result import Evaluation
-from mlflow_pt_eval.metrics.tables import auc_band
+from mlflow_pt_eval.metrics.tables import HEADLINES, auc_band, task_text
 from mlflow_pt_eval.names import direction
 from mlflow_pt_eval.report.cells import short
 from mlflow_pt_eval.report.document import document, image, section, to_know
 from mlflow_pt_eval.report.markup import Markup, tag
 from mlflow_pt_eval.report.tables import bands_table, classes_table, metrics_table, mistakes_table, thresholds_table
-from mlflow_pt_eval.report.words import HEADLINES, IN_FIGURE, figure_title, headline_name, metric_name
+from mlflow_pt_eval.report.words import IN_FIGURE, figure_title, headline_name, metric_name
 from mlflow_pt_eval.wording import score
 
 
@@ -46,15 +46,13 @@ def render(
 
 def _header(evaluation: Evaluation, title: str, context: Mapping[str, str]) -> Markup:
     """Say what was evaluated on what; facts that are not known are left out."""
-    one, several = ("label", "labels") if evaluation.task == "multilabel" else ("class", "classes")
-    count = len(evaluation.class_names)
     facts = {
         "Model": evaluation.model_uri,
         "Data set": evaluation.dataset_name,
         "Digest": evaluation.dataset_digest,
         "Split": evaluation.split,
         "Samples": f"{evaluation.n_samples:,}",
-        "Task": f"{evaluation.task}, {count:,} {one if count == 1 else several}",
+        "Task": task_text(evaluation),
         **context,
     }
     lines = [tag("div", tag("dt", key), tag("dd", value)) for key, value in facts.items() if value]

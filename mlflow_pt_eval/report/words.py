@@ -70,17 +70,6 @@ FIGURES_BY_LABEL: Final = {
     names.CONFUSION_NORMALIZED_PNG: "Confusion by label, in per cent of each row",
 }
 
-HEADLINES: Final = (
-    "accuracy",
-    "hamming_loss",
-    "balanced_accuracy",
-    "f1",
-    "f1_macro",
-    "roc_auc",
-    "roc_auc_macro",
-    "expected_calibration_error",
-)
-
 # The metrics of which a figure says most, the first that there is: for those who do not see it.
 IN_FIGURE: Final = {
     names.CONFUSION_PNG: ("accuracy",),

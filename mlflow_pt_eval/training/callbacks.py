@@ -62,7 +62,9 @@ class Callback(Protocol):
 class RegisterBest:
     """Register the weights of the best epoch by *monitor* as a version of the model *name*, once, at the end.
 
-    `input_example`: a batch that the model takes, a tensor or array of shape (N, …), or a tuple or dict of them.
+    `input_example`: a batch that the model takes, a tensor or array of shape (N, …), or a tuple or dict of them,
+    without labels. Other batches may differ from it in N, and in what the model's code leaves free, such as the length
+    of texts. A dict's parts are keywords, or it is given whole to a `forward(self, batch)`.
     `outputs` says what the model returns. `on_interrupt=True` registers at an interrupted or failed end, too.
     `factory` ('package.module:callable') and `factory_kwargs` build the model where torch.export refuses it.
     """

@@ -43,6 +43,18 @@ class Batch(nn.Module):
         return self.words(batch["words"]) * batch["weight"][:, None]
 
 
+class Recurrent(nn.Module):
+    """Texts of any length, of which torch.export makes a graph for one length alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(12, 4)
+        self.layer = nn.GRU(4, 3, batch_first=True)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.layer(self.embedding(words))[1][-1]
+
+
 class Stubborn(nn.Module):
     """Control flow that depends on the data: torch.export refuses it."""
 

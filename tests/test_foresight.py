@@ -14,7 +14,8 @@ from torch import nn
 import mlflow_pt_eval as mpe
 from mlflow_pt_eval.errors import BadInput, RegistrationFailed
 
-EXAMPLE = torch.zeros(2, 4)
+# Not zeros, for which a fresh layer's outputs, its biases, may look like probabilities.
+EXAMPLE = 9 * torch.eye(4)[:2]
 
 
 def trained(model: nn.Module, said: pytest.LogCaptureFixture, **wanted: Any) -> tuple[mpe.TrainingRun, list[str]]:

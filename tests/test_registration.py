@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import Tiny
 from mlflow.entities import Metric
-from nets import Image, Stubborn, Two, Words
+from nets import Image, Recurrent, Stubborn, Two, Words
 from safetensors.torch import load_file
 from torch import nn
 
@@ -201,6 +201,22 @@ def test_a_factory_is_used_where_torch_cannot_export(store: Store) -> None:
     assert "if x.sum() > 0" in resolve_uri(store, "models:/factory/1").tags[names.TAG_FORM_REASON]
     predicted = mlflow.pyfunc.load_model("models:/factory/1").predict(X.numpy())
     np.testing.assert_array_equal(predicted, live(X).detach().numpy())
+
+
+def test_a_factory_is_used_where_the_graph_would_fix_a_length(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Torch's export of recurrent layers does; without a factory it is said, and the graph is registered."""
+    words, longer = torch.ones(2, 5, dtype=torch.int64), torch.ones(3, 8, dtype=torch.int64)
+    live = Recurrent().eval()
+    register(store, live, name="any", input_example=words, factory="nets:Recurrent")
+    loaded = load_version(store, "models:/any/1")
+    assert loaded.form == "factory"
+    assert torch.equal(loaded(longer), live(longer))
+    fixed = "torch.export makes a graph that takes 5 alone as dimension 1 of 'input'"
+    assert resolve_uri(store, "models:/any/1").tags[names.TAG_FORM_REASON] == fixed
+    assert fixed not in caplog.text
+    register(store, live, name="five", input_example=words)
+    assert f"{fixed}: for other sizes give factory=" in caplog.text
+    assert load_version(store, "models:/five/1").form == "exported"
 
 
 def test_a_model_that_does_not_prove_itself_is_not_registered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +17,13 @@ from mlflow_pt_eval.exporting.description import check_description
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.folder import DATA_DIR, PROGRAM_FILE, ModelInfo, save_weights
 from mlflow_pt_eval.exporting.inputs import Example, named_outputs, read_example
-from mlflow_pt_eval.exporting.program import ExportRefused, export_program, save_program
+from mlflow_pt_eval.exporting.program import ExportRefused, export_program, fixed_sizes, save_program
 from mlflow_pt_eval.exporting.snapshot import frozen_copy, load_strictly
 from mlflow_pt_eval.names import Outputs
-from mlflow_pt_eval.predict.model import scores_in
+from mlflow_pt_eval.predict.model import evaluating, scores_in
 from mlflow_pt_eval.state import weights_sha256
+
+_log = logging.getLogger("mlflow_pt_eval")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,14 +49,14 @@ class Candidate:
         not give what the live one gives.
         """
         save_weights(folder, self.model.state_dict())
-        reason = None
-        try:
-            program = export_program(self.model, self.example)
+        program, reason = self._graph()
+        if program is not None:
             (folder / DATA_DIR).mkdir()
-            save_program(program, folder / PROGRAM_FILE)
-        except ExportRefused as error:
-            reason = str(error)
-            self._check_factory(reason)
+            try:
+                save_program(program, folder / PROGRAM_FILE)
+            except ExportRefused as error:
+                reason = str(error)
+                self._check_factory(reason)
         return ModelInfo(
             form="exported" if reason is None else "factory",
             reason=reason,
@@ -66,10 +69,39 @@ class Candidate:
 
     def check(self) -> None:
         """Raise what `write` would raise of the model, without a file."""
+        self._graph()
+
+    def _graph(self) -> tuple[torch.export.ExportedProgram | None, str | None]:
+        """Return the model's graph, or None and why the factory is needed.
+
+        That is also where the graph takes one length alone, as those of recurrent layers do, and the model does not.
+        """
         try:
-            export_program(self.model, self.example)
+            program = export_program(self.model, self.example)
+            narrow = self._narrowed(program)
         except ExportRefused as error:
             self._check_factory(str(error))
+            return None, str(error)
+        if narrow is None:
+            return program, None
+        if self.factory is None:
+            _log.warning("%s: for other sizes give factory='package.module:callable', which makes the module", narrow)
+            return program, None
+        self._check_factory(narrow)
+        return None, narrow
+
+    def _narrowed(self, program: torch.export.ExportedProgram) -> str | None:
+        """Say which size of the example the graph fixes, though the model takes a smaller one, too."""
+        fixed = dict(zip(self.example.tensors, fixed_sizes(program), strict=True))
+        for size in sorted({size for sizes in fixed.values() for size in sizes.values() if size > 1}):
+            places = [(name, place) for name, sizes in fixed.items() for place in sizes if sizes[place] == size]
+            smaller = dict(self.example.tensors)
+            for name, place in places:
+                smaller[name] = smaller[name].narrow(place, 0, size - 1)
+            if self._takes(smaller):
+                name, place = places[0]
+                return f"torch.export makes a graph that takes {size} alone as dimension {place} of {name!r}"
+        return None
 
     def _check_factory(self, reason: str) -> None:
         if self.factory is None and self._is_one_sample():
@@ -92,10 +124,11 @@ class Candidate:
         return not self._takes(longer) and self._takes(batch)
 
     def _takes(self, tensors: Mapping[str, torch.Tensor]) -> bool:
-        try:
-            replace(self.example, tensors={**self.example.tensors, **tensors}).ask(self.model)
-        except Exception:  # the model's own code can raise anything
-            return False
+        with evaluating(self.model):  # which puts back buffers that a forward pass may write to
+            try:
+                replace(self.example, tensors={**self.example.tensors, **tensors}).ask(self.model)
+            except Exception:  # the model's own code can raise anything
+                return False
         return True
 
 

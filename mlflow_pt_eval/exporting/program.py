@@ -54,6 +54,15 @@ def _exported(model: nn.Module, example: Example, *, strict: bool, sizes: Any) -
         return torch.export.export(model, example.args, example.kwargs, dynamic_shapes=free, strict=strict)
 
 
+def fixed_sizes(program: torch.export.ExportedProgram) -> list[dict[int, int]]:
+    """Return for each input of a graph, in order, the dimensions that have one size alone, and that size."""
+    from torch.fx.experimental.symbolic_shapes import is_concrete_int  # loads sympy, which an export has done already
+
+    nodes = {node.name: node for node in program.graph.nodes}
+    shapes = [nodes[str(name)].meta["val"].shape for name in program.graph_signature.user_inputs]
+    return [{place: int(size) for place, size in enumerate(shape) if is_concrete_int(size)} for shape in shapes]
+
+
 def save_program(program: torch.export.ExportedProgram, path: Path) -> None:
     """Write *program* as a .pt2 archive.
 

@@ -127,7 +127,8 @@ class Forward:
         if _OTHER_SHAPE in reason:
             return (
                 "; the model was registered with inputs of that shape: look for a column too many, or too few. If the "
-                "shape is right, give the module of your own class, in Python: evaluate(uri, data, into=MyNet())"
+                "shape is right, register the model with factory=, or give the module of your own class, in Python: "
+                "evaluate(uri, data, into=MyNet())"
             )
         return self._dtype_hint(inputs, reason)
 

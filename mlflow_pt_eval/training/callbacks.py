@@ -66,7 +66,8 @@ class RegisterBest:
     without labels. Other batches may differ from it in N, and in what the model's code leaves free, such as the length
     of texts. A dict's parts are keywords, or it is given whole to a `forward(self, batch)`.
     `outputs` says what the model returns. `on_interrupt=True` registers at an interrupted or failed end, too.
-    `factory` ('package.module:callable') and `factory_kwargs` build the model where torch.export refuses it.
+    `factory` ('package.module:callable') and `factory_kwargs` build the model where torch.export refuses it, or fixes a
+    length that the model leaves free.
     """
 
     name: str

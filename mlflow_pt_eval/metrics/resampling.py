@@ -106,7 +106,9 @@ def reach(confidence: float = 0.95, *, samples: float = math.inf, freedom: float
     Of many samples that is the normal distribution's 1.96 for 0.95. The bootstrap of m *samples* misses 1 / m of the
     variance, and where few have told the rest, it is Student's t of so many degrees of *freedom*.
     """
-    return float(stdtrit(freedom, (1 + confidence) / 2)) / math.sqrt(1 - 1 / samples)
+    below = (1 + confidence) / 2
+    quantile = NORMAL.inv_cdf(below) if math.isinf(freedom) else float(stdtrit(freedom, below))
+    return quantile / math.sqrt(1 - 1 / samples)
 
 
 def percentile_interval(estimate: float, values: Floats, half: float) -> Interval | None:

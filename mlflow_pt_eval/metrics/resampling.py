@@ -137,7 +137,8 @@ def logit_interval(estimate: float, values: Floats, half: float) -> Interval | N
     """Return an area's interval: *half* standard deviations of the resampled *values* on the scale of logits.
 
     Near 1 an area has a long tail below, of which the resamples of few positives know little: their percentiles held
-    the truth in 6 to 9 of 10 simulated data sets with 5 to 12 positives, this does in 9 or more (benchmarks/coverage).
+    the truth in 57 to 95 of 100 simulated data sets with 5 to 12 positives, this in 87 to 97, least where the area is
+    above 0.95.
     """
     defined = values[~np.isnan(values)]
     if not len(defined):

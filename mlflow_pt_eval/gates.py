@@ -36,6 +36,8 @@ class MetricGate:
         _check_key(self.metric)
         _at_least_zero("min_delta", self.min_delta)
         _at_least_zero("tolerance", self.tolerance)
+        if self.tolerance and self.confidence is None:
+            raise BadInput(f"tolerance={self.tolerance} is of the gain's interval: give confidence, such as 0.95, too.")
         if self.confidence is not None and not (is_finite(self.confidence) and 0 < self.confidence < 1):
             raise BadInput(f"confidence is {self.confidence!r}; it must lie between 0 and 1, such as 0.95.")
 

@@ -396,6 +396,20 @@ def test_the_command_line_prints_a_table_or_json(store, name):
     assert data["baseline"] == f"models:/{name}/1"
 
 
+def test_the_command_line_takes_uris_the_first_one_included(store, name, capsys):
+    """The first is the baseline; a number beside a URI names no model."""
+    for wrong in (12, 6):
+        add_evaluation(store, name, add_version(store, name), list(range(wrong)))
+    assert main(["compare", f"models:/{name}/1", f"models:/{name}/2", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["baseline"] == f"models:/{name}/1"
+    assert len(data["sides"]) == 2
+    for slip in (["2"], [f"models:/{name}/2", "--baseline", "1"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["compare", f"models:/{name}/1", *slip])
+        assert f"names no model beside the URI models:/{name}/1: give URIs" in capsys.readouterr().err
+
+
 def test_the_command_line_takes_a_table_with_its_target_and_class_names(store, name, tmp_path, capsys):
     """Labels that are text need the names of the classes; a target without data is a slip."""
     for seed in (0, 1):

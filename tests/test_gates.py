@@ -210,6 +210,7 @@ def test_ceilings_hold_at_their_value_and_for_what_was_measured(gate, about, pas
         (lambda: MetricGate(min_delta=-0.1), "min_delta"),
         (lambda: MetricGate(min_delta=NAN), "min_delta"),
         (lambda: MetricGate(tolerance=-1), "tolerance"),
+        (lambda: MetricGate(tolerance=5), "tolerance=5 is of the gain's interval: give confidence"),
         (lambda: MetricGate(confidence=95), "confidence"),
         (lambda: MetricGate(confidence=0.0), "confidence"),
         (lambda: ThresholdGate(threshold=NAN), "threshold"),

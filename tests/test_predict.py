@@ -425,7 +425,7 @@ def test_a_tables_columns_are_named_where_the_model_refuses_their_number(tiny):
 def test_a_graph_of_a_fixed_batch_size_says_so():
     """Its columns are not to blame."""
     graph = torch.export.export(nn.Linear(4, 3), (X[:2],)).module()
-    with pytest.raises(BadInput, match="Guard failed: .*; the graph was exported with a fixed batch size: .*two"):
+    with pytest.raises(BadInput, match="Guard failed: .*; the graph was exported for other numbers of samples: .*two"):
         predict(graph, (X, Y))
     with pytest.raises(BadInput, match="Guard failed: .*; .* look for a column too many"):
         predict(graph, (X[:2, :3], Y[:2]))

@@ -211,7 +211,7 @@ def test_a_factory_is_used_where_the_graph_would_fix_a_length(store: Store, capl
     loaded = load_version(store, "models:/any/1")
     assert loaded.form == "factory"
     assert torch.allclose(loaded(longer), live(longer))
-    fixed = "torch.export makes a graph that takes 5 alone as dimension 1 of 'input'"
+    fixed = "torch.export makes a graph that refuses 10 as dimension 1 of 'input'"
     assert resolve_uri(store, "models:/any/1").tags[names.TAG_FORM_REASON] == fixed
     assert fixed not in caplog.text
     register(store, live, name="five", input_example=words)

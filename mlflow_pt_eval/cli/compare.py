@@ -17,7 +17,7 @@ def add_parsers(verbs: Any, common: Parser) -> None:
         "compare", help=text, description=text.capitalize() + ".", epilog=example, parents=[common]
     )
     add = parser.add_argument
-    add("name", metavar="NAME", help="the registered model, or model URIs in the place of versions")
+    add("name", metavar="NAME", help="the registered model, or the first of several model URIs")
     add("versions", metavar="VERSION", nargs="*", help="versions or aliases (all versions)")
     add("--data", metavar="SPEC", type=optional(str), help="evaluate what has no evaluation yet on this data")
     add_reading_options(parser)
@@ -39,7 +39,11 @@ def run(args: argparse.Namespace) -> int:
     from mlflow_pt_eval.comparison.words import summary
 
     versions = [version for version in args.versions if version]
+    if ":" in args.name and (other := [each for each in (*versions, args.baseline or ":") if ":" not in each]):
+        args.parser.error(f"{other[0]!r} names no model beside the URI {args.name}: give URIs, or a model's NAME first")
     wanted = [_uri(args.name, version) for version in versions] if versions else args.name
+    if ":" in args.name and versions:
+        wanted = [args.name, *versions]
     baseline = None if args.baseline is None else _uri(args.name, args.baseline)
     result = compare(
         wanted, args.data, baseline=baseline, split=args.split,

@@ -17,10 +17,11 @@ from mlflow_pt_eval.exporting.description import check_description
 from mlflow_pt_eval.exporting.factory import Factory
 from mlflow_pt_eval.exporting.folder import DATA_DIR, PROGRAM_FILE, ModelInfo, save_weights
 from mlflow_pt_eval.exporting.inputs import Example, named_outputs, read_example
-from mlflow_pt_eval.exporting.program import ExportRefused, export_program, fixed_sizes, save_program
+from mlflow_pt_eval.exporting.probing import refused_size, takes
+from mlflow_pt_eval.exporting.program import ExportRefused, export_program, graph_of, save_program
 from mlflow_pt_eval.exporting.snapshot import frozen_copy, load_strictly
 from mlflow_pt_eval.names import Outputs
-from mlflow_pt_eval.predict.model import evaluating, scores_in
+from mlflow_pt_eval.predict.model import scores_in
 from mlflow_pt_eval.state import weights_sha256
 
 _log = logging.getLogger("mlflow_pt_eval")
@@ -74,11 +75,11 @@ class Candidate:
     def _graph(self) -> tuple[torch.export.ExportedProgram | None, str | None]:
         """Return the model's graph, or None and why the factory is needed.
 
-        That is also where the graph takes one length alone, as those of recurrent layers do, and the model does not.
+        That is also where the graph refuses a length that the model takes, as those of recurrent layers do.
         """
         try:
             program = export_program(self.model, self.example)
-            narrow = self._narrowed(program)
+            narrow = refused_size(graph_of(program), self.model, self.example)
         except ExportRefused as error:
             self._check_factory(str(error))
             return None, str(error)
@@ -89,19 +90,6 @@ class Candidate:
             return program, None
         self._check_factory(narrow)
         return None, narrow
-
-    def _narrowed(self, program: torch.export.ExportedProgram) -> str | None:
-        """Say which size of the example the graph fixes, though the model takes a smaller one, too."""
-        fixed = dict(zip(self.example.tensors, fixed_sizes(program), strict=True))
-        for size in sorted({size for sizes in fixed.values() for size in sizes.values() if size > 1}):
-            places = [(name, place) for name, sizes in fixed.items() for place in sizes if sizes[place] == size]
-            smaller = dict(self.example.tensors)
-            for name, place in places:
-                smaller[name] = smaller[name].narrow(place, 0, size - 1)
-            if self._takes(smaller):
-                name, place = places[0]
-                return f"torch.export makes a graph that takes {size} alone as dimension {place} of {name!r}"
-        return None
 
     def _check_factory(self, reason: str) -> None:
         if self.factory is None and self._is_one_sample():
@@ -119,17 +107,11 @@ class Candidate:
 
     def _is_one_sample(self) -> bool:
         """Say whether the example seems to be one sample: it cannot be twice as long, but one of a batch."""
-        longer = {name: torch.cat([each, each]) for name, each in self.example.tensors.items() if each.ndim}
-        batch = {name: each[None] for name, each in self.example.tensors.items()}
-        return not self._takes(longer) and self._takes(batch)
-
-    def _takes(self, tensors: Mapping[str, torch.Tensor]) -> bool:
-        with evaluating(self.model):  # which puts back buffers that a forward pass may write to
-            try:
-                replace(self.example, tensors={**self.example.tensors, **tensors}).ask(self.model)
-            except Exception:  # the model's own code can raise anything
-                return False
-        return True
+        tensors = self.example.tensors
+        longer = {name: torch.cat([each, each]) if each.ndim else each for name, each in tensors.items()}
+        batch = {name: each[None] for name, each in tensors.items()}
+        refused = not takes(self.model, replace(self.example, tensors=longer))
+        return refused and takes(self.model, replace(self.example, tensors=batch))
 
 
 def take_candidate(

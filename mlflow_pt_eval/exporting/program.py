@@ -17,8 +17,20 @@ from torch import nn
 
 from mlflow_pt_eval.errors import StorageFailed, first_line
 from mlflow_pt_eval.exporting.inputs import Example
+from mlflow_pt_eval.exporting.probing import refused_batch
 
 _LOGGERS = ("torch.export", "torch._export", "torch.fx", "torch._dynamo", "torch._guards", "torch._subclasses")
+# From the most that may come out free to the least. Read from the bytecode, which is strict, Python's own functions
+# stay free of the batch size, too: `len(x)`, `range(len(x))`.
+_FORMS = (
+    (False, torch.export.Dim.AUTO),
+    (False, torch.export.Dim.STATIC),
+    (True, torch.export.Dim.AUTO),
+    (True, torch.export.Dim.STATIC),
+)
+_alone = threading.RLock()
+_TELLING = 1  # whose error says best what is wrong: nothing but the batch is free there
+_log = logging.getLogger("mlflow_pt_eval")
 _PLACE = re.compile(r'File "([^"]+)", line (\d+), in \w+\n\s*(.+)')
 
 
@@ -33,15 +45,25 @@ def export_program(model: nn.Module, example: Example) -> torch.export.ExportedP
     least two samples. Errors: ExportRefused with a short reason, for instance for control flow that depends on the
     data, or a batch size that the model's code fixes.
     """
-    with contextlib.suppress(Exception):  # torch raises dozens of types here, several of them private
-        return _exported(model, example, strict=False, sizes=torch.export.Dim.AUTO)
-    try:
-        return _exported(model, example, strict=False, sizes=torch.export.Dim.STATIC)
-    except Exception as error:
-        # Read from the bytecode, Python's own functions stay free of the batch size, too: `len(x)`, `range(len(x))`.
-        with contextlib.suppress(Exception):
-            return _exported(model, example, strict=True, sizes=torch.export.Dim.AUTO)
-        raise ExportRefused(short_reason(error)) from error
+    errors: list[str] = []
+    of_several: torch.export.ExportedProgram | None = None
+    for strict, sizes in _FORMS:
+        try:
+            program = _exported(model, example, strict=strict, sizes=sizes)
+            refused = refused_batch(graph_of(program), model, example)
+        except Exception as error:  # torch raises dozens of types here, several of them private
+            errors.append(short_reason(error))
+            continue
+        if refused is None:
+            return program
+        # Its batch is free in name alone: torch has made a condition of what the code computes from it.
+        errors.append(f"the graph refuses {refused} samples at once, which the model takes")
+        if refused == 1 and of_several is None:
+            of_several = program
+    if of_several is not None:
+        _log.warning("the graph that torch.export makes of a %s takes no single sample", type(model).__name__)
+        return of_several
+    raise ExportRefused(errors[_TELLING])
 
 
 def _exported(model: nn.Module, example: Example, *, strict: bool, sizes: Any) -> torch.export.ExportedProgram:
@@ -54,13 +76,10 @@ def _exported(model: nn.Module, example: Example, *, strict: bool, sizes: Any) -
         return torch.export.export(model, example.args, example.kwargs, dynamic_shapes=free, strict=strict)
 
 
-def fixed_sizes(program: torch.export.ExportedProgram) -> list[dict[int, int]]:
-    """Return for each input of a graph, in order, the dimensions that have one size alone, and that size."""
-    from torch.fx.experimental.symbolic_shapes import is_concrete_int  # loads sympy, which an export has done already
-
-    nodes = {node.name: node for node in program.graph.nodes}
-    shapes = [nodes[str(name)].meta["val"].shape for name in program.graph_signature.user_inputs]
-    return [{place: int(size) for place, size in enumerate(shape) if is_concrete_int(size)} for shape in shapes]
+def graph_of(program: torch.export.ExportedProgram) -> nn.Module:
+    """Return the module that runs *program*."""
+    with quiet_torch():
+        return program.module()
 
 
 def save_program(program: torch.export.ExportedProgram, path: Path) -> None:
@@ -95,18 +114,20 @@ def short_reason(error: BaseException) -> str:
 def quiet_torch() -> Iterator[None]:
     """Keep torch's notes about its internals (logs, warnings, a printed graph) off the user's screen.
 
-    Errors still arrive as exceptions, and what other threads write to stderr still appears.
+    One thread at a time: torch exports, writes and reads graphs by way of variables of its modules. Errors still arrive
+    as exceptions, and what other threads write to stderr still appears.
     """
-    before = {name: logging.getLogger(name).level for name in _LOGGERS}
-    for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(_MutedHere(sys.stderr)):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in before.items():
-            logging.getLogger(name).setLevel(level)
+    with _alone:
+        before = {name: logging.getLogger(name).level for name in _LOGGERS}
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        try:
+            with warnings.catch_warnings(), contextlib.redirect_stderr(_MutedHere(sys.stderr)):
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            for name, level in before.items():
+                logging.getLogger(name).setLevel(level)
 
 
 class _MutedHere:

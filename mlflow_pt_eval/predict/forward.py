@@ -121,14 +121,14 @@ class Forward:
     def _hint(self, inputs: Inputs, reason: str) -> str:
         if _BATCH_SIZE.search(reason):
             return (
-                "; the graph was exported with a fixed batch size: export it again with an example of two or more "
-                "samples and a dynamic batch (dynamic_shapes)"
+                "; the graph was exported for other numbers of samples: export it again with an example of two or more "
+                "samples and a dynamic batch (dynamic_shapes), or give another batch_size"
             )
         if _OTHER_SHAPE in reason:
             return (
-                "; the model was registered with inputs of that shape: look for a column too many, or too few. If the "
-                "shape is right, register the model with factory=, or give the module of your own class, in Python: "
-                "evaluate(uri, data, into=MyNet())"
+                "; the model was registered with inputs of another shape: look for a column too many, or too few. If "
+                "the shape is right, register the model with factory=, or give the module of your own class, in "
+                "Python: evaluate(uri, data, into=MyNet())"
             )
         return self._dtype_hint(inputs, reason)
 

@@ -244,6 +244,19 @@ def version_or_alias(given: object) -> str:
     return text if name.isdecimal() else name
 
 
+def version_of(name: str, given: object) -> str:
+    """Return `version_or_alias` of what may also be a URI of the model *name*, as other verbs print it.
+
+    >>> version_of("digits", "models:/digits/2"), version_of("digits", "models:/digits@best"), version_of("digits", 3)
+    ('2', '@best', '3')
+    """
+    if isinstance(given, str) and given.startswith(f"models:/{name}@"):
+        return f"@{version_or_alias(given.removeprefix(f'models:/{name}@'))}"
+    if isinstance(given, str):
+        given = given.removeprefix(f"models:/{name}/")
+    return version_or_alias(given)
+
+
 def artifact_name(text: str) -> str:
     """Make a user's text a file name that every artifact store keeps as it is: one path part, nothing special.
 

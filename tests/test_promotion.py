@@ -101,6 +101,10 @@ def test_a_version_may_be_named_by_its_alias_and_any_alias_may_be_moved(store, n
     registry.set_alias(store, name, "challenger", 1)
     assert promote(name, "challenger", alias="staging").moved
     assert registry.resolve(store, name, 1).aliases == ("challenger", "staging")
+    for uri in (f"models:/{name}/1", f"models:/{name}@challenger"):
+        assert promote(name, uri, dry_run=True).version == 1
+    with pytest.raises(BadInput, match="'models:/other/1' names no version"):
+        promote(name, "models:/other/1")
 
 
 def test_who_is_champion_already_passes_and_nothing_is_done(store, name):

@@ -45,18 +45,19 @@ def promote(
     tolerance: float = 0.0,
     dry_run: bool = False,
 ) -> Decision:
-    """Move *alias* to *version* (a number or an alias) if it passes every gate; return the decision, either way.
+    """Move *alias* to *version* if it passes every gate; return the decision, either way.
 
-    The champion is the version that *alias* points to now. Both versions' newest evaluations on *split* on the same
-    data decide. *gates*, several or one, stand in the place of those that the options make (see `gates_for`). The
-    version is loaded before anything moves. What was decided is `decision.json` of an MLflow run and a tag of the
-    version; a dry run writes nothing. A version that is the champion already passes, and nothing is done.
+    *version* is a number, an alias or the version's URI. The champion is the version that *alias* points to now.
+    Both versions' newest evaluations on *split* on the same data decide. *gates*, several or one, stand in the
+    place of those that the options make (see `gates_for`). The version is loaded before anything moves. What was
+    decided is `decision.json` of an MLflow run and a tag of the version; a dry run writes nothing. A version that
+    is the champion already passes, and nothing is done.
 
     Errors: NotFound for a version that does not exist; BadInput for one that was never evaluated, or not on the
     champion's data, with the command that mends it; PromotionConflict if the alias moved meanwhile.
     """
     names.check_model_name(name)
-    names.version_or_alias(version)
+    wanted = names.version_of(name, version)
     check_movable(alias)
     names.check_split(split)
     asked = gates_for(
@@ -69,7 +70,7 @@ def promote(
         asked = gates_of(gates)
     store = connect(make=False)
     with reaching(store, f"{name} was not promoted"):
-        decision = _decide(store, name, version, alias, asked, split)
+        decision = _decide(store, name, wanted, alias, asked, split)
         if dry_run or decision.unchanged:
             return replace(decision, dry_run=dry_run)
         return _carry_out(store, decision)
@@ -95,11 +96,11 @@ def rollback(name: str, *, alias: str = names.CHAMPION) -> Decision:
         return _carry_out(store, decision)
 
 
-def _decide(store: Store, name: str, version: int | str, alias: str, gates: Sequence[Gate], split: str) -> Decision:
+def _decide(store: Store, name: str, version: str, alias: str, gates: Sequence[Gate], split: str) -> Decision:
     candidate, current = registry.resolve(store, name, version), registry.get_alias(store, name, alias)
     decision = Decision(
         action="promote", name=name, version=candidate.version, alias=alias, champion=current, passed=True,
-        split=split, inputs={"version": str(version), "gates": [_described(gate) for gate in gates]},
+        split=split, inputs={"version": version, "gates": [_described(gate) for gate in gates]},
         who=_who(), when=_now(),
     )  # fmt: skip
     if decision.unchanged:

@@ -403,7 +403,7 @@ def test_the_command_line_takes_uris_the_first_one_included(store, name, capsys)
     assert main(["compare", f"models:/{name}/1", f"models:/{name}/2", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert data["baseline"] == f"models:/{name}/1"
-    assert len(data["sides"]) == 2
+    assert [version["version"] for version in data["versions"]] == [1, 2]
     for slip in (["2"], [f"models:/{name}/2", "--baseline", "1"]):
         with pytest.raises(SystemExit, match="2"):
             main(["compare", f"models:/{name}/1", *slip])

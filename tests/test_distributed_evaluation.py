@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,11 +127,16 @@ def single(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def _but_the_run(found: Any) -> Any:
+    """What an evaluation is that is logged, whatever run it is logged to."""
+    return {**found, "run_id": None} if isinstance(found, dict) and "run_id" in found else found
+
+
 def test_three_processes_give_what_one_gives(several, single):
     """Scores, labels, loss, digest and every metric, whatever the sampler pads: on every rank."""
     for found in several[1]:
         for name, expected in single.items():
-            assert found[name] == expected, name
+            assert _but_the_run(found[name]) == _but_the_run(expected), name
 
 
 def test_what_fails_on_one_process_ends_all_of_them(several):

@@ -137,8 +137,9 @@ def close_attempt(run: OpenRun, attempt: Attempt, error: BaseException, before: 
         tags = before.data.tags
         runs.set_tags(run.store, run.run_id, {tag: tags[tag] for tag in _OF_THE_END & tags.keys()})
         if run.owned:
-            status = before.info.status if before.info.end_time else ending_of(error).status
-            run.store.client.set_terminated(run.run_id, status, before.info.end_time)
+            had_ended = before.info.status in ("FINISHED", "FAILED", "KILLED")
+            status, when = (before.info.status, before.info.end_time) if had_ended else (ending_of(error).status, None)
+            run.store.client.set_terminated(run.run_id, status, when)
     except Exception as second:
         _log.error("the run %s could not be marked: %s", run.run_id, second)
 

@@ -94,7 +94,7 @@ def get_run(store: Store, run_id: str) -> MlflowRun:
     except MlflowException as error:
         raise NotFound(f"there is no run {run_id!r} in {store.shown}; check the id and MLFLOW_TRACKING_URI.") from error
     if run.info.lifecycle_stage != "active":
-        raise NotFound(f"the run {run_id!r} is deleted; restore it with `mlflow runs restore --run-id {run_id}`.")
+        raise NotFound(f"the run {run_id} is deleted; restore it with `mlflow runs restore --run-id {run_id}`.")
     return run
 
 

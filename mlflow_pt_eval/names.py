@@ -57,11 +57,13 @@ TAG_EVALUATION_RUN_ID: Final = "pt_eval.evaluation_run_id"
 TAG_DECISION: Final = "pt_eval.decision"
 
 # what a published model says of itself in its MLmodel file, beside its outputs, form and digest
-LABEL_KEYS: Final = ("labels", "label")  # in a batch that is a mapping
 META_CALL: Final = "pt_eval.call"
 META_CLASS_NAMES: Final = "pt_eval.class_names"
 META_FACTORY: Final = "pt_eval.factory"
 META_FACTORY_KWARGS: Final = "pt_eval.factory_kwargs"
+
+# in a batch that is a mapping: what holds the labels
+LABEL_KEYS: Final = ("labels", "label")
 
 # evaluation run (with TAG_DATASET_DIGEST)
 TAG_MODEL_URI: Final = "pt_eval.model_uri"
@@ -242,19 +244,6 @@ def version_or_alias(given: object) -> str:
     if not _ALIAS.fullmatch(name):
         raise BadInput(f"{given!r} names no version: give its number, such as 2, or an alias, such as 'champion'.")
     return text if name.isdecimal() else name
-
-
-def version_of(name: str, given: object) -> str:
-    """Return `version_or_alias` of what may also be a URI of the model *name*, as other verbs print it.
-
-    >>> version_of("digits", "models:/digits/2"), version_of("digits", "models:/digits@best"), version_of("digits", 3)
-    ('2', '@best', '3')
-    """
-    if isinstance(given, str) and given.startswith(f"models:/{name}@"):
-        return f"@{version_or_alias(given.removeprefix(f'models:/{name}@'))}"
-    if isinstance(given, str):
-        given = given.removeprefix(f"models:/{name}/")
-    return version_or_alias(given)
 
 
 def artifact_name(text: str) -> str:

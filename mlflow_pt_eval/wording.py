@@ -81,6 +81,15 @@ def compact(count: int) -> str:
     return f"{value:.{digits}f}".removesuffix(".0") + ("", "k", "M", "G")[power]
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """Return a number and what it is of; the plural is the singular and an s, where no other is given.
+
+    >>> counted(1, "sample"), counted(2000, "sample"), counted(3, "class", "classes")
+    ('1 sample', '2,000 samples', '3 classes')
+    """
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def text_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return rows in aligned columns: numbers to the right, None as '-'.
 

@@ -103,7 +103,8 @@ def test_a_version_may_be_named_by_its_alias_and_any_alias_may_be_moved(store, n
     assert registry.resolve(store, name, 1).aliases == ("challenger", "staging")
     for uri in (f"models:/{name}/1", f"models:/{name}@challenger"):
         assert promote(name, uri, dry_run=True).version == 1
-    with pytest.raises(BadInput, match="'models:/other/1' names no version"):
+    add_version(store, "other", 7)
+    with pytest.raises(BadInput, match=f"models:/other/1 is a version of 'other', not of '{name}'"):
         promote(name, "models:/other/1")
 
 

@@ -38,15 +38,13 @@ def run(args: argparse.Namespace) -> int:
     from mlflow_pt_eval.comparison import compare
     from mlflow_pt_eval.comparison.words import summary
 
-    versions = [version for version in args.versions if version]
-    if ":" in args.name and (other := [each for each in (*versions, args.baseline or ":") if ":" not in each]):
-        args.parser.error(f"{other[0]!r} names no model beside the URI {args.name}: give URIs, or a model's NAME first")
-    wanted = [_uri(args.name, version) for version in versions] if versions else args.name
-    if ":" in args.name and versions:
-        wanted = [args.name, *versions]
+    named = [version for version in args.versions if version]
+    uris = [args.name, *named] if ":" in args.name else [_uri(args.name, version) for version in named]
     baseline = None if args.baseline is None else _uri(args.name, args.baseline)
+    if ":" in args.name and (other := [each for each in (*uris, args.baseline) if each and ":" not in each]):
+        args.parser.error(f"{other[0]!r} names no model beside the URI {args.name}: give URIs, or a model's NAME first")
     result = compare(
-        wanted, args.data, baseline=baseline, split=args.split,
+        uris or args.name, args.data, baseline=baseline, split=args.split,
         target=args.target, class_names=args.class_names, classes=args.classes,
     )  # fmt: skip
     if args.json:

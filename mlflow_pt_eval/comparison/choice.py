@@ -50,7 +50,7 @@ def choose(
         )
     whole = isinstance(name_or_uris, str) and not name_or_uris.startswith("models:")
     infos = _versions(store, [name_or_uris] if isinstance(name_or_uris, str) else name_or_uris, whole)
-    base = None if baseline is None else _version(store, baseline, infos[0].name)
+    base = None if baseline is None else registry.resolve_beside(store, infos[0].name, baseline)
     if base is not None and base not in infos:
         infos.insert(0, base)
     found = [find(store, info, split) for info in infos]
@@ -76,12 +76,6 @@ def _versions(store: Store, given: Sequence[str], whole: bool) -> list[VersionIn
 
 def _are_texts(given: object) -> bool:
     return isinstance(given, list | tuple) and all(isinstance(one, str) for one in given)
-
-
-def _version(store: Store, said: str | int, name: str) -> VersionInfo:
-    if isinstance(said, str) and said.startswith("models:"):
-        return registry.resolve_uri(store, said)
-    return registry.resolve(store, name, said)
 
 
 def _on(digest: str, infos: Sequence[VersionInfo], found: Sequence[Sequence[EvaluationRun]]) -> list[Evaluated]:

@@ -32,7 +32,7 @@ def accept_keywords(graph: nn.Module, call: Call | None, names: Sequence[str]) -
 
     def by_name(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = args[0] if len(args) == 1 and isinstance(args[0], Mapping) else kwargs
-        if given.keys() != set(names) or len(args) > 1 or (args and given is kwargs):
+        if given.keys() != set(names) or (args and given is kwargs):
             raise BadInput(
                 f"the model was registered with the inputs {', '.join(names)} by name, but got "
                 f"{', '.join(given) or f'{len(args)} by place'}: give a dict of those."

@@ -15,8 +15,8 @@ _LARGEST = 4_000_000  # values of an example that is made twice as long
 
 
 def refused_batch(graph: nn.Module, model: nn.Module, example: Example) -> int | None:
-    """Return a number of samples that *graph* refuses and *model* does not: one more than the example's, or one."""
-    for count in (example.batch + 1, 1):
+    """Return a number of samples that *graph* refuses and *model* does not: another one than the example's, or one."""
+    for count in (3 if example.batch == 2 else 2, 1):
         if _only(model, graph, _with_samples(example, count)):
             return count
     return None
@@ -25,8 +25,9 @@ def refused_batch(graph: nn.Module, model: nn.Module, example: Example) -> int |
 def refused_size(graph: nn.Module, model: nn.Module, example: Example) -> str | None:
     """Name a size that *graph* refuses in another dimension than the batch, and *model* does not.
 
-    Dimensions of one size are taken for the same thing, such as a text's length and its mask's.
+    Dimensions of one size are taken for the same thing, such as a text's length and its mask's. Two samples tell it.
     """
+    example = _with_samples(example, 2)
     batched = example.batched()
     places: dict[int, list[tuple[str, int]]] = {}
     for name, tensor in example.tensors.items():

@@ -10,7 +10,7 @@ from typing import Final
 
 from mlflow_pt_eval.figures.style import fit, glyphs, widest
 from mlflow_pt_eval.metrics.result import Evaluation
-from mlflow_pt_eval.wording import shorten
+from mlflow_pt_eval.wording import counted, shorten
 
 CUT: Final = "…"  # what `shorten` puts where it cuts
 _log = logging.getLogger("mlflow_pt_eval")
@@ -95,5 +95,4 @@ def describe(evaluation: Evaluation, *, model: bool = True) -> str:
     """Return the small print of a figure: model (unless there are several), data, split, number of samples."""
     parts = [evaluation.model_uri if model else None, evaluation.dataset_name, f"{evaluation.split} split"]
     shown = [shorten(said, 44) for part in parts if part and (said := drawable(part))]
-    samples = "1 sample" if evaluation.n_samples == 1 else f"{evaluation.n_samples:,} samples"
-    return " · ".join([*shown, samples])
+    return " · ".join([*shown, counted(evaluation.n_samples, "sample")])

@@ -42,6 +42,12 @@ class Inputs:
         """The number of classes, or of labels, K."""
         return self.scores.shape[1]
 
+    def support(self) -> npt.NDArray[np.int64]:
+        """Return how many samples are of each class, (K,)."""
+        if self.task == "multilabel":
+            return np.asarray(self.labels.sum(axis=0))
+        return np.bincount(self.labels, minlength=self.n_classes)
+
 
 def check(
     labels: npt.ArrayLike, scores: npt.ArrayLike, *, task: Task, class_names: Sequence[str] | None = None

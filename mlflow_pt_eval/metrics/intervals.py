@@ -15,7 +15,7 @@ from mlflow_pt_eval.metrics.groups import Ints
 from mlflow_pt_eval.metrics.incidence import Incidence
 from mlflow_pt_eval.metrics.inputs import Inputs
 from mlflow_pt_eval.metrics.multilabel import THRESHOLD
-from mlflow_pt_eval.metrics.rarity import seen, too_few
+from mlflow_pt_eval.metrics.rarity import seen, sides, too_few
 from mlflow_pt_eval.metrics.resampling import Interval, logit_interval, percentile_interval
 from mlflow_pt_eval.metrics.result import Evaluation
 
@@ -87,8 +87,7 @@ def bootstrap_intervals(inputs: Inputs, evaluation: Evaluation, draws: Draws) ->
         atoms = incidence.of_indicators(inputs.labels != 0, inputs.scores > THRESHOLD)
     else:
         atoms = incidence.of_confusion(evaluation.confusion)
-    support = np.array([row.support for row in evaluation.per_class])
-    rare = np.minimum(support, inputs.n_samples - support)
+    rare = sides(np.array([row.support for row in evaluation.per_class]), inputs.n_samples)
     areas = [key for key in ("roc_auc", "roc_auc_macro") if key in evaluation.metrics]
     return {"f1_macro": f1_interval(atoms, draws)} | {key: auc_interval(inputs, key, rare, draws) for key in areas}
 

@@ -52,7 +52,7 @@ def label_pass(inputs: Inputs, *, threads: int) -> LabelPass:
     if sum(part.rows for part in parts) < inputs.n_samples:
         refuse_scores(inputs.scores, rows_sum_to_one=False)
     total = Sums(**{field.name: sum(getattr(part, field.name) for part in parts) for field in fields(Sums)})
-    support = inputs.labels.sum(axis=0)
+    support = inputs.support()
     margins = Margins(total.hits, support, total.predicted, every=True)
     calibration = calibration_bins(total.bins, total.confidence)
     return LabelPass(margins, _confusion(margins, total.rows), _metrics(total, margins, calibration), calibration)

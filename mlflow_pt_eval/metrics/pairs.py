@@ -99,7 +99,7 @@ def _difference(
         raise BadInput(f"{metric} is of a binary task, these have more classes: compare {metric}_macro.")
     if metric in RANKING:
         ranked = [_ranked(each, metric) for each in (ours, theirs)]
-        rare = sides(ranked[0])
+        rare = sides(ranked[0].support(), ranked[0].n_samples)
         if "roc_auc" in metric and rare.any() and too_few(rare):  # of one class alone it is undefined
             raise BadInput(f"{metric} has no paired interval: {FEW}; compare on more samples.")
         one, other = (ranking_metric(each, metric, rare, threads=threads) for each in ranked)

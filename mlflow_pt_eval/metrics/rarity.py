@@ -6,17 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlflow_pt_eval.metrics.groups import Ints
-from mlflow_pt_eval.metrics.inputs import Inputs
 
 LEAST = 5  # samples of either side for an area
 LEAST_AVERAGED = 3  # of the classes of an averaged area, by `seen`: the noise in it is less than that of one alone
 
 
-def sides(inputs: Inputs) -> Ints:
-    """Return how many samples are of each class or are not, whatever is less, (K,)."""
-    several = inputs.task == "multilabel"
-    support = inputs.labels.sum(axis=0) if several else np.bincount(inputs.labels, minlength=inputs.n_classes)
-    return np.minimum(support, inputs.n_samples - support)
+def sides(support: Ints, samples: int) -> Ints:
+    """Return how many of so many samples are of each class, *support* (K,), or are not, whatever is less."""
+    return np.minimum(support, samples - support)
 
 
 def too_few(rare: Ints) -> bool:

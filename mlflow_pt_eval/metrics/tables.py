@@ -10,7 +10,7 @@ import pandas as pd
 
 from mlflow_pt_eval.errors import BadInput
 from mlflow_pt_eval.metrics.result import Evaluation
-from mlflow_pt_eval.wording import text_table
+from mlflow_pt_eval.wording import counted, text_table
 
 # What is looked at first, in this order, of whatever metrics there are.
 HEADLINES: Final = (
@@ -36,10 +36,9 @@ def per_class_frame(evaluation: Evaluation) -> pd.DataFrame:
 def summary(evaluation: Evaluation) -> str:
     """Return a few lines: what was evaluated on what, the main metrics, the number of warnings, the run."""
     data = f" on {evaluation.dataset_name}" if evaluation.dataset_name else ""
-    samples = "1 sample" if evaluation.n_samples == 1 else f"{evaluation.n_samples:,} samples"
     lines = [
         f"Evaluation of {evaluation.model_uri or 'a model'}{data}, {evaluation.split} split",
-        f"{task_text(evaluation)}, {samples}",
+        f"{task_text(evaluation)}, {counted(evaluation.n_samples, 'sample')}",
         metrics_text(evaluation, [key for key in HEADLINES if key in evaluation.metrics]),
     ]
     if evaluation.warnings:
@@ -52,8 +51,7 @@ def summary(evaluation: Evaluation) -> str:
 def task_text(evaluation: Evaluation) -> str:
     """Return the task and the number of classes: 'multiclass, 10 classes'."""
     one, several = ("label", "labels") if evaluation.task == "multilabel" else ("class", "classes")
-    count = len(evaluation.class_names)
-    return f"{evaluation.task}, {count:,} {one if count == 1 else several}"
+    return f"{evaluation.task}, {counted(len(evaluation.class_names), one, several)}"
 
 
 def metrics_text(evaluation: Evaluation, keys: Iterable[str], *, prefix: str = "") -> str:

@@ -57,7 +57,6 @@ def promote(
     champion's data, with the command that mends it; PromotionConflict if the alias moved meanwhile.
     """
     names.check_model_name(name)
-    wanted = names.version_of(name, version)
     check_movable(alias)
     names.check_split(split)
     asked = gates_for(
@@ -70,7 +69,7 @@ def promote(
         asked = gates_of(gates)
     store = connect(make=False)
     with reaching(store, f"{name} was not promoted"):
-        decision = _decide(store, name, wanted, alias, asked, split)
+        decision = _decide(store, name, version, alias, asked, split)
         if dry_run or decision.unchanged:
             return replace(decision, dry_run=dry_run)
         return _carry_out(store, decision)
@@ -96,11 +95,13 @@ def rollback(name: str, *, alias: str = names.CHAMPION) -> Decision:
         return _carry_out(store, decision)
 
 
-def _decide(store: Store, name: str, version: str, alias: str, gates: Sequence[Gate], split: str) -> Decision:
-    candidate, current = registry.resolve(store, name, version), registry.get_alias(store, name, alias)
+def _decide(store: Store, name: str, version: int | str, alias: str, gates: Sequence[Gate], split: str) -> Decision:
+    candidate, current = registry.resolve_beside(store, name, version), registry.get_alias(store, name, alias)
+    if candidate.name != name:
+        raise BadInput(f"{version} is a version of {candidate.name!r}, not of {name!r}.")
     decision = Decision(
         action="promote", name=name, version=candidate.version, alias=alias, champion=current, passed=True,
-        split=split, inputs={"version": version, "gates": [_described(gate) for gate in gates]},
+        split=split, inputs={"version": str(version), "gates": [_described(gate) for gate in gates]},
         who=_who(), when=_now(),
     )  # fmt: skip
     if decision.unchanged:

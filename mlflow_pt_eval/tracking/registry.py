@@ -29,6 +29,13 @@ def resolve_uri(store: Store, uri: str) -> VersionInfo:
     return resolve(store, name, f"@{wanted}" if uri.endswith(f"@{wanted}") else wanted)
 
 
+def resolve_beside(store: Store, name: str, said: int | str) -> VersionInfo:
+    """Return the version of *name* that `resolve` finds, or the one that *said* is the whole URI of, of any model."""
+    if isinstance(said, str) and said.startswith("models:"):
+        return resolve_uri(store, said)
+    return resolve(store, name, said)
+
+
 def resolve(store: Store, name: str, version_or_alias: int | str) -> VersionInfo:
     """Return the version that a number, an alias or 'latest' means now; NotFound says what there is instead.
 

@@ -23,7 +23,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow_pt_eval.errors import BadInput, NotFound
 from mlflow_pt_eval.names import MLFLOW_PARENT_RUN_ID, TAG_ERROR, TAG_KIND
 from mlflow_pt_eval.redaction import redact
-from mlflow_pt_eval.tracking.store import Store, reaching
+from mlflow_pt_eval.tracking.store import Store, deleted, reaching
 
 Status = Literal["FINISHED", "FAILED", "KILLED", "RUNNING"]
 _TAG_LIMIT = 8000
@@ -94,7 +94,7 @@ def get_run(store: Store, run_id: str) -> MlflowRun:
     except MlflowException as error:
         raise NotFound(f"there is no run {run_id!r} in {store.shown}; check the id and MLFLOW_TRACKING_URI.") from error
     if run.info.lifecycle_stage != "active":
-        raise NotFound(f"the run {run_id} is deleted; restore it with `mlflow runs restore --run-id {run_id}`.")
+        raise NotFound(deleted(run_id))
     return run
 
 

@@ -127,6 +127,11 @@ def _prepare(database: Path, *, make: bool) -> None:
         build(database)
 
 
+def deleted(run_id: str) -> str:
+    """Say that a run was deleted, and how to bring it back."""
+    return f"the run {run_id} is deleted; restore it with `mlflow runs restore --run-id {run_id}`."
+
+
 @contextlib.contextmanager
 def reaching(store: Store, what: str) -> Iterator[None]:
     """Turn the many ways in which a server can be away into StoreUnavailable, which names *what* was not done.
@@ -143,8 +148,7 @@ def reaching(store: Store, what: str) -> Iterator[None]:
         if refused := refused_by_disk(error, store.shown) or unknown_registry(error, store.registry_uri):
             raise refused from error
         if found := _DELETED.search(str(error)):
-            restore = f"restore it with `mlflow runs restore --run-id {found[1]}`"
-            raise NotFound(f"{what}: the run {found[1]} is deleted; {restore}.") from error
+            raise NotFound(f"{what}: {deleted(found[1])}") from error
         raise
 
 

@@ -82,19 +82,22 @@ def open_training(store: Store, wanted: Wanted) -> Opening:
 
 
 def _open(store: Store, wanted: Wanted) -> Opening:
-    for run_id in attempts.mark_dead(store, _experiment_id(store, wanted)):
+    named = None if wanted.resume in (None, "", AUTO) else runs.get_run(store, wanted.resume)
+    dead = attempts.mark_dead(store, _experiment_id(store, wanted, named))
+    for run_id in dead:
         _log.warning("the training run %s died without a word; it is marked KILLED now", run_id)
-    existing = _to_resume(store, wanted)
+    # One that was marked is another now.
+    existing = _to_resume(store, wanted) if named is None or named.info.run_id in dead else named
     if existing is None:
         return _fresh(store, wanted)
     return _resumed(store, existing, wanted)
 
 
-def _experiment_id(store: Store, wanted: Wanted) -> str:
+def _experiment_id(store: Store, wanted: Wanted, named: MlflowRun | None) -> str:
     """Return the experiment that the training belongs in: a run that is named stays in its own, and that is said."""
-    if wanted.resume in (None, "", AUTO):
+    if named is None:
         return store.experiment_id(wanted.experiment_name)
-    found = str(runs.get_run(store, wanted.resume).info.experiment_id)
+    found = str(named.info.experiment_id)
     if wanted.experiment_name and (its_own := store.client.get_experiment(found).name) != wanted.experiment_name:
         _log.warning(
             "the run %s stays in its experiment %r: experiment_name=%r is not used",
